@@ -1,0 +1,141 @@
+//! Facts for the log, as data: what happened, to whom, how often. The adapter renders them; nothing is decided by them.
+//! Repeats are counted where they arise, so that no peer can make the log grow with every byte it sends.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::id::ConnId;
+use crate::machine::Peer;
+
+/// How much a fact matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Everyday.
+    Debug,
+    /// Worth a line.
+    Info,
+    /// Somebody should look.
+    Warn,
+    /// Something does not work.
+    Error,
+}
+
+/// One fact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// A client finished the handshake.
+    Authenticated {
+        /// Its connection.
+        conn: ConnId,
+        /// Its address.
+        peer: Peer,
+        /// The client id it gave.
+        client: String,
+    },
+    /// A handshake was refused.
+    HandshakeRefused {
+        /// Its connection.
+        conn: ConnId,
+        /// Its address.
+        peer: Peer,
+        /// The reason that the client was told.
+        reason: String,
+    },
+    /// An address is locked out after too many wrong tokens.
+    LockedOut {
+        /// The address, or the browser origin on this machine.
+        who: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// Requests of one connection were refused; reported when they begin and when the connection ends.
+    Refusals {
+        /// Its connection.
+        conn: ConnId,
+        /// How many since the last report.
+        count: u64,
+    },
+    /// Connections were turned away because a limit was reached; at most one report a second.
+    TurnedAway {
+        /// How many since the last report.
+        count: u64,
+        /// The setting whose limit was reached last.
+        setting: &'static str,
+    },
+    /// The gateway closed a connection.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: String,
+    },
+    /// A run of an agent ended.
+    RunEnded {
+        /// Its id.
+        run: String,
+        /// The agent.
+        agent: String,
+        /// How it ended.
+        outcome: String,
+    },
+    /// An effect failed and work was lost or refused because of it.
+    EffectFailed {
+        /// What was to be done.
+        what: &'static str,
+        /// What the system said.
+        detail: String,
+    },
+    /// Draining began.
+    Draining {
+        /// Connections open.
+        connections: usize,
+        /// Runs under way.
+        runs: usize,
+    },
+}
+
+impl Report {
+    /// How much it matters.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::Authenticated { .. } | Self::RunEnded { .. } | Self::Draining { .. } => Level::Info,
+            Self::Closed { .. } => Level::Debug,
+            Self::HandshakeRefused { .. } | Self::LockedOut { .. } | Self::Refusals { .. } | Self::TurnedAway { .. } => {
+                Level::Warn
+            }
+            Self::EffectFailed { .. } => Level::Error,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authenticated { conn, peer, client } => write!(f, "{conn}: client {client:?} authenticated from {peer}"),
+            Self::HandshakeRefused { conn, peer, reason } => write!(f, "{conn}: handshake from {peer} refused: {reason}"),
+            Self::LockedOut { who, seconds } => {
+                write!(f, "{who} is locked out for {seconds} s after too many wrong tokens")
+            }
+            Self::Refusals { conn, count } => write!(f, "{conn}: {count} requests refused"),
+            Self::TurnedAway { count, setting } => {
+                write!(f, "{count} connections turned away with 503 (raise {setting} to admit more)")
+            }
+            Self::Closed { conn, reason } => write!(f, "{conn}: closed: {reason}"),
+            Self::RunEnded { run, agent, outcome } => write!(f, "run {run:?} of agent {agent:?}: {outcome}"),
+            Self::EffectFailed { what, detail } => write!(f, "{what}: {detail}"),
+            Self::Draining { connections, runs } => {
+                write!(f, "draining: {connections} connections, {runs} runs under way")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Local => f.write_str("this machine"),
+        }
+    }
+}
