@@ -1,0 +1,2 @@
+// The files of spec/vectors, in the order in which they are played.
+shelf![];
