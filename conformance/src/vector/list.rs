@@ -1,2 +1,15 @@
 // The files of spec/vectors, in the order in which they are played.
-shelf![];
+shelf![
+    "operator/transport",
+    "operator/defaults",
+    "operator/handshake",
+    "operator/order",
+    "operator/connect-params",
+    "operator/origin",
+    "operator/requests",
+    "operator/methods",
+    "operator/idempotency",
+    "operator/hardening",
+    "websocket/handshake",
+    "websocket/frames",
+];
