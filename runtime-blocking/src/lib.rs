@@ -1,1 +1,4 @@
 //! portcullis-blocking
+#![forbid(unsafe_code)]
+
+pub mod settings;
