@@ -1,4 +1,5 @@
 //! portcullis-blocking
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod settings;
