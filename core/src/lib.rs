@@ -30,6 +30,7 @@
 extern crate alloc;
 
 pub mod effect;
+pub mod http;
 pub mod id;
 pub mod machine;
 pub mod random;
