@@ -8,26 +8,22 @@ use portcullis_core::settings::{AgentKind, SessionReset};
 
 use super::*;
 
-/// A folder that is removed when the test ends.
-struct Scratch(PathBuf);
+/// A folder that is removed when the test ends, by its real path.
+struct Scratch(
+    PathBuf,
+    #[expect(dead_code, reason = "held for its end")] tempfile::TempDir,
+);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("portcullis-settings-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self(folder.path().canonicalize().unwrap(), folder)
     }
 
     fn file(&self, text: &str) -> PathBuf {
         let path = self.0.join("settings.json5");
         std::fs::write(&path, text).unwrap();
         path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -88,7 +84,7 @@ fn without_sources_the_defaults_hold_and_the_door_is_locked() {
 
 #[test]
 fn flags_stand_above_set_above_environment_above_file_above_defaults() {
-    let scratch = Scratch::new("layers");
+    let scratch = Scratch::new();
     let file = scratch.file("{gateway: {port: 1001, host: '::1', path: 'file', auth: {token: 'file-token'}}}");
     let file = Some(file.as_path());
     let env = [
@@ -119,7 +115,7 @@ fn flags_stand_above_set_above_environment_above_file_above_defaults() {
 
 #[test]
 fn every_mistake_is_told_at_once_and_no_value_is_shown() {
-    let scratch = Scratch::new("mistakes");
+    let scratch = Scratch::new();
     let file = scratch.file(
         r#"{
             "$schema": "for editors",
@@ -200,7 +196,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_mistake() {
-    let scratch = Scratch::new("file");
+    let scratch = Scratch::new();
     let told = |file: &Path| problems(load_with(Some(file), &[], &[], &Flags::default())).join("\n");
     assert!(told(Path::new("missing.json5")).starts_with("/work-dir/missing.json5: cannot be read: "));
     assert!(told(&scratch.0).ends_with("is not a file"));
@@ -317,7 +313,7 @@ fn the_door_is_open_only_when_somebody_says_so() {
 
 #[test]
 fn agents_get_absolute_paths_and_their_own_folders() {
-    let scratch = Scratch::new("agents");
+    let scratch = Scratch::new();
     std::fs::create_dir_all(scratch.0.join("ws")).unwrap();
     let file = scratch.file(
         "{agents: [{id: 'writer', displayName: 'The Writer', command: ['sh', '-c', 'cat'], workspaceDir: 'ws'},

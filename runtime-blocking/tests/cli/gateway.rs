@@ -17,7 +17,7 @@ fn start(scratch: &Scratch, line: &[&str], runtime: &Recorder) -> Ended {
 
 #[test]
 fn url_and_token_are_one_line_each() {
-    let (scratch, runtime) = (Scratch::new("lines"), Recorder::default());
+    let (scratch, runtime) = (Scratch::new(), Recorder::default());
     let ended = start(&scratch, &["--port", "0", "--token", "my-own-token"], &runtime);
     assert!(ended.succeeded, "{}", ended.stderr);
     let prepared = runtime.served.lock().unwrap().take().unwrap();
@@ -38,7 +38,7 @@ fn url_and_token_are_one_line_each() {
 
 #[test]
 fn json_is_one_object_on_one_line() {
-    let (scratch, runtime) = (Scratch::new("json"), Recorder::default());
+    let (scratch, runtime) = (Scratch::new(), Recorder::default());
     let ended = start(&scratch, &["--port=0", "--json", "--set", "gateway.path=ws"], &runtime);
     assert_eq!(ended.stdout.lines().count(), 1);
     let printed: Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -54,7 +54,7 @@ fn json_is_one_object_on_one_line() {
 
 #[test]
 fn an_open_door_is_told_and_ipv6_has_brackets() {
-    let (scratch, runtime) = (Scratch::new("open"), Recorder::default());
+    let (scratch, runtime) = (Scratch::new(), Recorder::default());
     let ended = start(&scratch, &["--port=0", "--no-auth", "--bind", "::1"], &runtime);
     if TcpListener::bind("[::1]:0").is_err() {
         assert!(
@@ -100,7 +100,7 @@ fn refusals_say_why_print_nothing_else_and_leave_nothing_behind() {
         (&["--token", "short"], "--token: must be at least 8 characters"),
         (&["--timeout", "5"], "--timeout and --ca go with --url only."),
     ] {
-        let (scratch, runtime) = (Scratch::new("refused"), Recorder::default());
+        let (scratch, runtime) = (Scratch::new(), Recorder::default());
         let ended = start(&scratch, line, &runtime);
         assert!(!ended.succeeded && ended.stdout.is_empty(), "{line:?}");
         assert!(ended.stderr.contains(what), "{line:?}: {}", ended.stderr);
@@ -120,7 +120,7 @@ fn a_port_that_another_gateway_has_is_told_so() {
         // Open until the asker has gone: an early reset could eat the answer.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let scratch = Scratch::new("taken");
+    let scratch = Scratch::new();
     let ended = start(&scratch, &["--port", &port], &Recorder::default());
     answering.join().unwrap();
     assert!(

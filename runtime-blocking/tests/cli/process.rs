@@ -79,14 +79,16 @@ pub(crate) fn command(args: &[&str]) -> Ended {
     portcullis(args, &[], &Recorder::default())
 }
 
-/// A folder that is removed when the test ends.
-pub(crate) struct Scratch(PathBuf);
+/// A folder that is removed when the test ends, by its real path.
+pub(crate) struct Scratch(
+    PathBuf,
+    #[expect(dead_code, reason = "held for its end")] tempfile::TempDir,
+);
 
 impl Scratch {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("portcullis-cli-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self(folder.path().canonicalize().unwrap(), folder)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -97,11 +99,5 @@ impl Scratch {
         let path = self.0.join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -212,7 +212,7 @@ fn nobody_there() {
 
 #[test]
 fn tls_is_trusted_only_with_its_anchor() {
-    let scratch = Scratch::new("tls");
+    let scratch = Scratch::new();
     let (gateway, pem) = FakeGateway::tls(healthy);
     let ca = scratch.file("ca.pem", &pem);
     let url = format!("wss://localhost:{}", gateway.port());
