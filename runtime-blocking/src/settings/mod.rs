@@ -99,6 +99,14 @@ pub fn load(sources: &Sources<'_>, fresh_token: Secret) -> Result<Loaded, Proble
         sources.environment,
         sources.working_dir,
     );
+    if sources
+        .flags
+        .state_dir
+        .as_deref()
+        .is_some_and(|written| written.trim().is_empty())
+    {
+        problems.push(Problem::new("--state-dir", "must be the path of a folder"));
+    }
     if state_dir.is_none() {
         problems.push(Problem::new(
             "--state-dir",
