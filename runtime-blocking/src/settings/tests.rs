@@ -364,3 +364,16 @@ fn secrets_are_not_printed() {
     assert!(!format!("{flags:?}").contains("hunter22"));
     assert!(!format!("{:?}", load_with(None, &[], &[], &flags).unwrap()).contains("hunter22"));
 }
+
+proptest::proptest! {
+    /// Whatever a file or an option holds: settings or mistakes come of it, never a panic.
+    #[test]
+    fn any_text_is_settings_or_mistakes(text in "[\\[\\]{}:,'\"a-z0-9.+x/*\\\\ -]{0,40}", index in 0..keys::KEYS.len()) {
+        let (mut draft, mut problems) = (Draft::new(None), Vec::new());
+        let value = document::parse(&text).unwrap_or_else(|_| text.as_str().into());
+        let mut reader = Reader::new(&mut draft, &mut problems, Source::File);
+        reader.root(&value);
+        reader.at(keys::KEYS[index].path, &value);
+        reader.at(&text, &value);
+    }
+}
