@@ -285,6 +285,12 @@ fn set_takes_json5_and_plain_words() {
 }
 
 #[test]
+fn half_an_object_is_not_taken_for_a_word() {
+    let told = problems(load_set(&["agents.list=[{id: 'a'"]));
+    assert!(told[0].starts_with("--set agents.list: is not JSON5: "), "{told:?}");
+}
+
+#[test]
 fn the_door_is_open_only_when_somebody_says_so() {
     for set in ["gateway.auth.mode='none'", "gateway.requireToken=false"] {
         let loaded = load_set(&[set]).unwrap();
