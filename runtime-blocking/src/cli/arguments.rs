@@ -290,6 +290,13 @@ mod tests {
         assert_eq!((call.timeout.as_deref(), call.json), (Some("5"), true));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_words_are_a_command_or_a_mistake(words in proptest::collection::vec("(--?[a-z-]{0,12}=?)?[a-z=.-]{0,6}", 0..8)) {
+            let _ = parse("portcullis", &words);
+        }
+    }
+
     #[test]
     fn help_and_version_anywhere() {
         for line in [

@@ -110,12 +110,6 @@ fn stdout_failed(error: &io::Error) -> String {
     format!("Error: standard output cannot be written: {error}")
 }
 
-/// 32 bytes from the operating system's random number generator.
 fn entropy() -> Result<Seed, String> {
-    let mut seed = [0; 32];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random
-        .fill(&mut seed)
-        .map_err(|_| "Error: the operating system gives no random numbers.".to_owned())?;
-    Ok(Seed(seed))
+    crate::entropy::seed().map_err(|error| format!("Error: the operating system gives no random numbers: {error}"))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use portcullis_core::policy::address::is_loopback_host;
+
 /// `ws://` or `wss://`, a host, a port, a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GatewayUrl {
@@ -69,11 +71,7 @@ impl GatewayUrl {
     /// Whether the host is plainly this machine: an address of 127.0.0.0/8, `::1` or `localhost`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost")
-            || self
-                .host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.to_canonical().is_loopback())
+        is_loopback_host(&self.host)
     }
 }
 
@@ -153,6 +151,15 @@ mod tests {
             "ws://ä",
         ] {
             assert!(GatewayUrl::parse(written).is_err(), "{written}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_understood_is_understood_again(written in "(wss?://)?[a-z0-9.:\\[\\]@/?# -]{0,24}") {
+            if let Ok(url) = GatewayUrl::parse(&written) {
+                proptest::prop_assert_eq!(GatewayUrl::parse(&url.to_string()), Ok(url));
+            }
         }
     }
 

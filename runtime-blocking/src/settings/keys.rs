@@ -90,6 +90,11 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
     KEYS.iter().flat_map(|key| [Some(key.path), key.alias]).flatten()
 }
 
+/// Every section, inner ones too: `gateway`, `gateway.auth`, ...
+pub(crate) fn sections() -> impl Iterator<Item = &'static str> + Clone {
+    names().flat_map(|name| name.match_indices('.').filter_map(move |(dot, _)| name.get(..dot)))
+}
+
 const fn key(path: &'static str, kind: Kind, meaning: &'static str) -> Key {
     Key {
         path,

@@ -99,6 +99,14 @@ pub fn load(sources: &Sources<'_>, fresh_token: Secret) -> Result<Loaded, Proble
         sources.environment,
         sources.working_dir,
     );
+    if sources
+        .flags
+        .state_dir
+        .as_deref()
+        .is_some_and(|written| written.trim().is_empty())
+    {
+        problems.push(Problem::new("--state-dir", "must be the path of a folder"));
+    }
     if state_dir.is_none() {
         problems.push(Problem::new(
             "--state-dir",
@@ -162,8 +170,15 @@ fn read_set(written: &str, draft: &mut Draft, problems: &mut Vec<Problem>) {
         ));
         return;
     };
-    // Words that are no JSON are text, so that quotes need not be quoted for the shell.
-    let value = document::parse(text).unwrap_or_else(|_| Value::from(text));
+    let value = match document::parse(text) {
+        Ok(value) => value,
+        Err(what) if text.trim_start().starts_with(['{', '[', '"', '\'']) => {
+            problems.push(Problem::new(format!("--set {path}"), format!("is not JSON5: {what}")));
+            return;
+        }
+        // Words that are no JSON are text, so that quotes need not be quoted for the shell.
+        Err(_) => Value::from(text),
+    };
     Reader::new(draft, problems, Source::Set).at(path.trim(), &value);
 }
 

@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             "$include" => "files are not included by this version; write everything into one file".to_owned(),
             "gateway.token" => "unknown key (did you mean gateway.auth.token?)".to_owned(),
             "gateway.bind" | "gateway.customBindHost" => "unknown key (did you mean gateway.host?)".to_owned(),
-            _ => match nearest(path, keys::names()) {
+            _ => match nearest(path, keys::names().chain(keys::sections())).or_else(|| nearest_section(path)) {
                 Some(meant) => format!("unknown key (did you mean {meant}?)"),
                 None => "unknown key (spec/settings.md lists those there are)".to_owned(),
             },
@@ -152,6 +152,14 @@ impl<'a> Reader<'a> {
     fn problem(&mut self, path: &str, what: String) {
         self.problems.push(Problem::new(self.source.place(path), what));
     }
+}
+
+/// For a path whose first words are the misspelt ones.
+fn nearest_section(path: &str) -> Option<&'static str> {
+    let outer = path.match_indices('.').filter_map(|(dot, _)| path.get(..dot));
+    outer
+        .filter(|outer| !keys::is_section(outer))
+        .find_map(|outer| nearest(outer, keys::sections()))
 }
 
 /// A whole number from 0 to `most`. JSON5 knows one kind of number: `1e3` and `1000.0` are whole numbers too.

@@ -8,26 +8,22 @@ use portcullis_core::settings::{AgentKind, SessionReset};
 
 use super::*;
 
-/// A folder that is removed when the test ends.
-struct Scratch(PathBuf);
+/// A folder that is removed when the test ends, by its real path.
+struct Scratch(
+    PathBuf,
+    #[expect(dead_code, reason = "held for its end")] tempfile::TempDir,
+);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("portcullis-settings-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self(folder.path().canonicalize().unwrap(), folder)
     }
 
     fn file(&self, text: &str) -> PathBuf {
         let path = self.0.join("settings.json5");
         std::fs::write(&path, text).unwrap();
         path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -88,7 +84,7 @@ fn without_sources_the_defaults_hold_and_the_door_is_locked() {
 
 #[test]
 fn flags_stand_above_set_above_environment_above_file_above_defaults() {
-    let scratch = Scratch::new("layers");
+    let scratch = Scratch::new();
     let file = scratch.file("{gateway: {port: 1001, host: '::1', path: 'file', auth: {token: 'file-token'}}}");
     let file = Some(file.as_path());
     let env = [
@@ -119,7 +115,7 @@ fn flags_stand_above_set_above_environment_above_file_above_defaults() {
 
 #[test]
 fn every_mistake_is_told_at_once_and_no_value_is_shown() {
-    let scratch = Scratch::new("mistakes");
+    let scratch = Scratch::new();
     let file = scratch.file(
         r#"{
             "$schema": "for editors",
@@ -200,7 +196,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_mistake() {
-    let scratch = Scratch::new("file");
+    let scratch = Scratch::new();
     let told = |file: &Path| problems(load_with(Some(file), &[], &[], &Flags::default())).join("\n");
     assert!(told(Path::new("missing.json5")).starts_with("/work-dir/missing.json5: cannot be read: "));
     assert!(told(&scratch.0).ends_with("is not a file"));
@@ -289,6 +285,12 @@ fn set_takes_json5_and_plain_words() {
 }
 
 #[test]
+fn half_an_object_is_not_taken_for_a_word() {
+    let told = problems(load_set(&["agents.list=[{id: 'a'"]));
+    assert!(told[0].starts_with("--set agents.list: is not JSON5: "), "{told:?}");
+}
+
+#[test]
 fn the_door_is_open_only_when_somebody_says_so() {
     for set in ["gateway.auth.mode='none'", "gateway.requireToken=false"] {
         let loaded = load_set(&[set]).unwrap();
@@ -317,7 +319,7 @@ fn the_door_is_open_only_when_somebody_says_so() {
 
 #[test]
 fn agents_get_absolute_paths_and_their_own_folders() {
-    let scratch = Scratch::new("agents");
+    let scratch = Scratch::new();
     std::fs::create_dir_all(scratch.0.join("ws")).unwrap();
     let file = scratch.file(
         "{agents: [{id: 'writer', displayName: 'The Writer', command: ['sh', '-c', 'cat'], workspaceDir: 'ws'},
@@ -367,4 +369,17 @@ fn secrets_are_not_printed() {
     };
     assert!(!format!("{flags:?}").contains("hunter22"));
     assert!(!format!("{:?}", load_with(None, &[], &[], &flags).unwrap()).contains("hunter22"));
+}
+
+proptest::proptest! {
+    /// Whatever a file or an option holds: settings or mistakes come of it, never a panic.
+    #[test]
+    fn any_text_is_settings_or_mistakes(text in "[\\[\\]{}:,'\"a-z0-9.+x/*\\\\ -]{0,40}", index in 0..keys::KEYS.len()) {
+        let (mut draft, mut problems) = (Draft::new(None), Vec::new());
+        let value = document::parse(&text).unwrap_or_else(|_| text.as_str().into());
+        let mut reader = Reader::new(&mut draft, &mut problems, Source::File);
+        reader.root(&value);
+        reader.at(keys::KEYS[index].path, &value);
+        reader.at(&text, &value);
+    }
 }
