@@ -62,7 +62,10 @@ impl TokenVerifier {
     /// A verifier for `tokens` under a random `key`.
     #[must_use]
     pub fn new(key: [u8; 32], tokens: &[Secret]) -> Self {
-        let expected = tokens.iter().map(|token| keyed(&key, token.reveal().as_bytes())).collect();
+        let expected = tokens
+            .iter()
+            .map(|token| keyed(&key, token.reveal().as_bytes()))
+            .collect();
         Self { key, expected }
     }
 
@@ -70,10 +73,9 @@ impl TokenVerifier {
     #[must_use]
     pub fn verify(&self, presented: &str) -> bool {
         let presented = keyed(&self.key, presented.as_bytes());
-        let found = self
-            .expected
-            .iter()
-            .fold(Choice::from(0), |found, expected| found | expected.as_slice().ct_eq(presented.as_slice()));
+        let found = self.expected.iter().fold(Choice::from(0), |found, expected| {
+            found | expected.as_slice().ct_eq(presented.as_slice())
+        });
         found.into()
     }
 }
@@ -109,7 +111,10 @@ mod tests {
 
     #[test]
     fn verifies_each_token_and_nothing_else() {
-        let verifier = TokenVerifier::new([7; 32], &[Secret::new("first-token".into()), Secret::new("second".into())]);
+        let verifier = TokenVerifier::new(
+            [7; 32],
+            &[Secret::new("first-token".into()), Secret::new("second".into())],
+        );
         assert!(verifier.verify("first-token"));
         assert!(verifier.verify("second"));
         for wrong in ["", "first-toke", "first-token ", "First-token", "secon"] {

@@ -52,7 +52,11 @@ impl Instant {
 
 const fn micros(delay: Duration) -> u64 {
     let micros = delay.as_micros();
-    if micros > u64::MAX as u128 { u64::MAX } else { micros as u64 }
+    if micros > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        micros as u64
+    }
 }
 
 /// Wall-clock time: milliseconds since 1970-01-01T00:00:00Z. It may jump; nothing is scheduled by it.
@@ -118,7 +122,11 @@ impl Utc {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let month = if shifted_month < 10 {
+            shifted_month + 3
+        } else {
+            shifted_month - 9
+        };
         let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
         Self {
             year: year as u32,
@@ -167,6 +175,9 @@ mod tests {
         let end = Instant::from_micros(u64::MAX);
         assert_eq!(end.plus(Duration::from_secs(1)), end);
         assert_eq!(Instant::ZERO.since(end), Duration::ZERO);
-        assert_eq!(Instant::from_millis(3).since(Instant::from_millis(1)), Duration::from_millis(2));
+        assert_eq!(
+            Instant::from_millis(3).since(Instant::from_millis(1)),
+            Duration::from_millis(2)
+        );
     }
 }
