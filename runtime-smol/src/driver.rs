@@ -10,7 +10,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 
-use async_io::Async;
 use bytes::Bytes;
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::reporting;
@@ -20,11 +19,11 @@ use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output, Pee
 use smol::LocalExecutor;
 use smol::channel::Sender;
 
-use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::effects::Effects;
 use crate::link::{Decrypted, Link};
 use crate::secure::Secure;
+use crate::watch::{Interest, Watch};
 
 /// One read of a socket is at most this long; the one buffer of the thread has this size.
 pub(crate) const READ_MAX: usize = 16 * 1024;
@@ -38,6 +37,7 @@ pub(crate) struct Driver<M> {
     pub(crate) clock: Clock,
     pub(crate) deadline: Deadline,
     pub(crate) effects: Effects,
+    pub(crate) watch: Watch,
     engine: RefCell<Engine<M>>,
     links: RefCell<HashMap<ConnId, Rc<Link>>>,
     buffer: RefCell<Box<[u8]>>,
@@ -45,7 +45,7 @@ pub(crate) struct Driver<M> {
     executor: Weak<LocalExecutor<'static>>,
     /// The tasks that accept; dropping them closes the listening sockets.
     accepting: RefCell<Vec<smol::Task<()>>>,
-    drained: Sender<()>,
+    drained: Sender<io::Result<()>>,
 }
 
 /// What one turn works with.
@@ -90,13 +90,15 @@ impl<M: Machine + 'static> Driver<M> {
         machine: M,
         clock: Clock,
         effects: Effects,
+        watch: Watch,
         executor: &Rc<LocalExecutor<'static>>,
-        drained: Sender<()>,
+        drained: Sender<io::Result<()>>,
     ) -> Rc<Self> {
         Rc::new(Self {
             clock,
             deadline: Deadline::default(),
             effects,
+            watch,
             engine: RefCell::new(Engine {
                 machine,
                 gathered: Vec::new(),
@@ -115,6 +117,12 @@ impl<M: Machine + 'static> Driver<M> {
     /// Starts a task on the machine's thread. `None` when the server is being taken down.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Option<smol::Task<()>> {
         self.executor.upgrade().map(|executor| executor.spawn(task))
+    }
+
+    /// Nothing can be served any more.
+    pub(crate) fn fail(&self, error: io::Error) {
+        // When the machine has drained already, that counts.
+        let _ = self.drained.try_send(Err(error));
     }
 
     /// Keeps a task that accepts connections until [`Output::StopAccepting`].
@@ -153,7 +161,7 @@ impl<M: Machine + 'static> Driver<M> {
                 Output::Idle { wake_at } => return self.deadline.set(wake_at),
                 Output::Drained => {
                     // Told once is enough; the channel holds one.
-                    let _ = self.drained.try_send(());
+                    let _ = self.drained.try_send(Ok(()));
                     return;
                 }
                 output => self.carry_out(engine, current, output),
@@ -163,8 +171,8 @@ impl<M: Machine + 'static> Driver<M> {
 
     fn carry_out(self: &Rc<Self>, engine: &mut Engine<M>, current: Option<&Rc<Link>>, output: Output) {
         match output {
-            Output::PauseReading { conn } => self.set_paused(current, conn, true),
-            Output::ResumeReading { conn } => self.set_paused(current, conn, false),
+            Output::PauseReading { conn } => self.set_paused(engine, current, conn, true),
+            Output::ResumeReading { conn } => self.set_paused(engine, current, conn, false),
             Output::Close {
                 conn,
                 how: CloseHow::Flush,
@@ -208,9 +216,10 @@ impl<M: Machine + 'static> Driver<M> {
         }
     }
 
-    fn set_paused(&self, current: Option<&Rc<Link>>, conn: ConnId, paused: bool) {
+    fn set_paused(&self, engine: &mut Engine<M>, current: Option<&Rc<Link>>, conn: ConnId, paused: bool) {
         if let Some(link) = self.find(current, conn) {
             link.set_paused(paused);
+            self.rewatch(engine, &link);
         }
     }
 
@@ -243,7 +252,7 @@ impl<M: Machine + 'static> Driver<M> {
             if engine.sent < SENT_PER_TURN_MAX {
                 self.flush(engine, link);
             } else {
-                link.wake();
+                self.rewatch(engine, link);
             }
         }
     }
@@ -254,7 +263,7 @@ impl<M: Machine + 'static> Driver<M> {
             Ok(count) => {
                 if count < bytes.len() {
                     link.queue(bytes.slice(count..));
-                    link.wake();
+                    self.rewatch(engine, link);
                 }
                 Self::sent(engine, link, count);
             }
@@ -266,13 +275,19 @@ impl<M: Machine + 'static> Driver<M> {
         match link.flush() {
             Ok(count) => {
                 Self::sent(engine, link, count);
-                if link.wants_write() {
-                    link.wake();
-                } else if link.finish() {
+                if link.finish() {
                     self.end(engine, link, GoneReason::Closed);
                 }
+                self.rewatch(engine, link);
             }
             Err(_) => self.end(engine, link, GoneReason::Failed),
+        }
+    }
+
+    /// What a connection is wanted for may have changed.
+    fn rewatch(&self, engine: &mut Engine<M>, link: &Rc<Link>) {
+        if !link.is_gone() && link.watch(&self.watch).is_err() {
+            self.end(engine, link, GoneReason::Failed);
         }
     }
 
@@ -294,7 +309,7 @@ impl<M: Machine + 'static> Driver<M> {
     }
 
     /// A new connection over a connected non-blocking socket. It is in the table, but nobody serves it yet.
-    pub(crate) fn adopt(&self, socket: Async<OwnedFd>, tls: Option<Secure>) -> Rc<Link> {
+    pub(crate) fn adopt(&self, socket: OwnedFd, tls: Option<Secure>) -> Rc<Link> {
         let conn = self.next_conn.get();
         self.next_conn.set(conn.next());
         let link = Rc::new(Link::new(conn, socket, tls));
@@ -302,11 +317,26 @@ impl<M: Machine + 'static> Driver<M> {
         link
     }
 
-    /// Has a task serve a connection from now on.
-    pub(crate) fn serve(self: &Rc<Self>, link: Rc<Link>) {
-        if let Some(task) = self.spawn(Connection::new(self.clone(), link)) {
-            task.detach();
+    /// Has a connection served from now on, and for what it is wanted for now.
+    pub(crate) fn serve(self: &Rc<Self>, link: &Rc<Link>) {
+        if !link.is_gone() && link.watch(&self.watch).is_err() {
+            self.lost(link, GoneReason::Failed);
         }
+    }
+
+    /// A watched connection is ready: at most one write and one read, so that a peer that floods us gets no more than
+    /// everybody else.
+    pub(crate) fn ready(self: &Rc<Self>, conn: ConnId, ready: Interest) {
+        let Some(link) = self.links.borrow().get(&conn).cloned() else {
+            return;
+        };
+        if ready.write && link.wants_write() {
+            self.write(&link);
+        }
+        if ready.read && link.wants_read() {
+            self.read(&link);
+        }
+        self.serve(&link);
     }
 
     /// Takes an accepted socket over.
@@ -316,7 +346,7 @@ impl<M: Machine + 'static> Driver<M> {
         listener: portcullis_core::id::ListenerId,
         peer: Peer,
     ) -> io::Result<()> {
-        let link = self.adopt(Async::new_nonblocking(socket)?, None);
+        let link = self.adopt(socket, None);
         self.turn(
             None,
             Input::Opened {
@@ -325,9 +355,7 @@ impl<M: Machine + 'static> Driver<M> {
                 peer,
             },
         );
-        if !link.is_gone() {
-            self.serve(link);
-        }
+        self.serve(&link);
         Ok(())
     }
 

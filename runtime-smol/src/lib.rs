@@ -6,12 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod connection;
 mod deadline;
 mod driver;
 mod effects;
 mod link;
 mod secure;
+mod watch;
 
 use std::io;
 use std::net::TcpListener;
@@ -52,11 +52,12 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     let (drained, ended) = bounded(1);
     let (done, completions) = unbounded();
     let effects = Effects::new(host.store, host.tls, done);
-    let driver = Driver::new(machine, host.clock, effects, &executor, drained);
+    let driver = Driver::new(machine, host.clock, effects, watch::Watch::new()?, &executor, drained);
     for (number, listener) in (0..=u16::MAX).zip(listeners) {
         let accepting = accept::accept(driver.clone(), Async::new(listener)?, ListenerId(number));
         driver.keep_accepting(executor.spawn(accepting));
     }
+    executor.spawn(watch::serve(driver.clone())).detach();
     executor.spawn(deadline::Ticking::new(driver.clone())).detach();
     executor.spawn(effects::take_in(driver.clone(), completions)).detach();
     if host.signals {
@@ -71,8 +72,7 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     driver.turn(None, Input::Tick);
     drop(driver);
     // The sender lives in the driver, which the tasks keep: this ends with its message.
-    let _ = async_io::block_on(executor.run(ended.recv()));
-    Ok(())
+    async_io::block_on(executor.run(ended.recv())).unwrap_or(Ok(()))
 }
 
 async fn drain_when_asked<M: Machine + 'static>(driver: Rc<Driver<M>>, asked: Receiver<()>) {

@@ -7,14 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::task::{Context, Poll, Waker};
 
-use async_io::Async;
 use bytes::{Buf, Bytes};
 use portcullis_core::id::ConnId;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 
 use crate::secure::Secure;
+use crate::watch::{Interest, Watch};
 
 /// What is true of a connection now.
 #[derive(Clone, Copy, Default)]
@@ -42,20 +41,20 @@ struct Waiting {
 pub(crate) struct Link {
     conn: ConnId,
     flags: Cell<Flags>,
-    socket: Async<OwnedFd>,
-    waker: Cell<Option<Waker>>,
+    watched: Cell<Interest>,
+    socket: OwnedFd,
     waiting: RefCell<Option<Box<Waiting>>>,
 }
 
-// An idle connection is paid for in memory: this, its reactor entry, its task, and the machine's own record.
-const _: () = assert!(size_of::<Link>() <= 72);
+// An idle connection is paid for in memory: this, its place in the table, and the machine's own record.
+const _: () = assert!(size_of::<Link>() <= 40);
 
 /// The most pieces handed to one `sendmsg`.
 const SLICES_MAX: usize = 16;
 
 impl Link {
     /// A connection over a connected non-blocking socket, with TLS on it when there is a session.
-    pub(crate) fn new(conn: ConnId, socket: Async<OwnedFd>, tls: Option<Secure>) -> Self {
+    pub(crate) fn new(conn: ConnId, socket: OwnedFd, tls: Option<Secure>) -> Self {
         let waiting = tls.map(|tls| {
             Box::new(Waiting {
                 queue: VecDeque::new(),
@@ -65,8 +64,8 @@ impl Link {
         Self {
             conn,
             flags: Cell::default(),
+            watched: Cell::default(),
             socket,
-            waker: Cell::new(None),
             waiting: RefCell::new(waiting),
         }
     }
@@ -125,9 +124,7 @@ impl Link {
             paused,
             ..self.flags.get()
         });
-        if !paused {
-            self.wake();
-        }
+        if !paused {}
     }
 
     /// Close in order, once what waits is written.
@@ -136,7 +133,6 @@ impl Link {
             closing: true,
             ..self.flags.get()
         });
-        self.wake();
     }
 
     /// The peer's direction ended.
@@ -155,7 +151,6 @@ impl Link {
         });
         if !flags.gone {
             self.waiting.replace(None);
-            self.wake();
         }
         !flags.gone
     }
@@ -197,30 +192,13 @@ impl Link {
         tls.flush(&self.socket).is_ok() && tls.wants_write()
     }
 
-    /// Remembers the task that serves this connection.
-    pub(crate) fn remember(&self, waker: &Waker) {
-        let known = self.waker.take();
-        let same = known.as_ref().is_some_and(|known| known.will_wake(waker));
-        self.waker.set(if same { known } else { Some(waker.clone()) });
-    }
-
-    /// Has the task that serves this connection look at it again.
-    pub(crate) fn wake(&self) {
-        let waker = self.waker.take();
-        if let Some(waker) = &waker {
-            waker.wake_by_ref();
-        }
-        self.waker.set(waker);
-    }
-
-    /// Ready when the socket may be read.
-    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_readable(context)
-    }
-
-    /// Ready when the socket may take bytes.
-    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_writable(context)
+    /// Has the socket watched for what it is wanted for now.
+    pub(crate) fn watch(&self, watch: &Watch) -> io::Result<()> {
+        let interest = Interest {
+            read: self.wants_read(),
+            write: self.wants_write(),
+        };
+        watch.change(&self.socket, self.conn, self.watched.replace(interest), interest)
     }
 
     /// One read of what the peer sent. Zero is the end of its direction.
@@ -282,7 +260,7 @@ pub(crate) struct Decrypted {
 }
 
 /// One `sendmsg` of the oldest pieces; the queue loses what the socket took.
-fn send_queue(socket: &Async<OwnedFd>, queue: &mut VecDeque<Bytes>) -> io::Result<usize> {
+fn send_queue(socket: &OwnedFd, queue: &mut VecDeque<Bytes>) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     let count = slices
         .iter_mut()

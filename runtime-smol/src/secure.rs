@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use async_io::Async;
 use bytes::{Buf, Bytes};
 use portcullis_blocking::tls::TlsSession;
 use portcullis_core::effect::Fault;
@@ -66,7 +65,7 @@ impl Secure {
     }
 
     /// Sends what waits as far as the socket takes it.
-    pub(crate) fn flush(&mut self, socket: &Async<OwnedFd>) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, socket: &OwnedFd) -> io::Result<()> {
         while let Some(rest) = self.wire.get(self.taken..).filter(|rest| !rest.is_empty()) {
             match rustix::net::send(socket, rest, SendFlags::NOSIGNAL) {
                 Ok(count) => self.taken += count,
@@ -80,7 +79,7 @@ impl Secure {
     }
 
     /// Encrypts and sends what is in `queue`, one record after the other. Returns how many of its bytes are done with.
-    pub(crate) fn send(&mut self, socket: &Async<OwnedFd>, queue: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    pub(crate) fn send(&mut self, socket: &OwnedFd, queue: &mut VecDeque<Bytes>) -> io::Result<usize> {
         let mut done = 0;
         loop {
             self.flush(socket)?;

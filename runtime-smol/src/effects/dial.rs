@@ -23,7 +23,7 @@ use crate::secure::Secure;
 
 /// A connection that is ready for the machine.
 struct Dialled {
-    socket: Async<OwnedFd>,
+    socket: OwnedFd,
     peer: Peer,
     tls: Option<Secure>,
     /// What the peer said right behind its handshake.
@@ -84,6 +84,7 @@ async fn connect(to: DialTo, tls: Option<TlsSession>) -> Result<Dialled, Fault> 
     if let Some(tls) = &mut tls {
         early = shake_hands(&socket, tls).await?;
     }
+    let socket = socket.into_inner().map_err(|error| from_io(&error))?;
     Ok(Dialled {
         socket,
         peer,
@@ -116,7 +117,7 @@ async fn shake_hands(socket: &Async<OwnedFd>, tls: &mut Secure) -> Result<Decryp
     };
     let mut buffer = vec![0; READ_MAX];
     loop {
-        tls.flush(socket).map_err(|error| failed(&error))?;
+        tls.flush(socket.get_ref()).map_err(|error| failed(&error))?;
         if tls.wants_write() {
             poll_fn(|context| socket.poll_writable(context))
                 .await
@@ -145,7 +146,7 @@ async fn shake_hands(socket: &Async<OwnedFd>, tls: &mut Secure) -> Result<Decryp
                 }
                 Err(fault) => {
                     // The peer is told why; that it may not hear it changes nothing.
-                    let _ = tls.flush(socket);
+                    let _ = tls.flush(socket.get_ref());
                     return Err(fault);
                 }
             }
@@ -161,7 +162,5 @@ fn hand_over<M: Machine + 'static>(driver: &Rc<Driver<M>>, effect: EffectId, dia
     });
     driver.turn(None, Input::Completed { effect, outcome });
     driver.hear(&link, dialled.early);
-    if !link.is_gone() {
-        driver.serve(link);
-    }
+    driver.serve(&link);
 }
