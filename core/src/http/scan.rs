@@ -193,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_searched_is_not_searched_again() {
+        let head = b"GET /a HTTP/1.1\r\nHost: h\r\nA: b\tc\r\n\r\n";
+        let mut scan = Scan::START;
+        for len in 1..head.len() {
+            assert_eq!(scan.advance(&head[..len], &Limits::default()), Ok(None));
+            // Only a last CR is looked at once more, with the byte that follows it.
+            assert_eq!(scan.searched, len - usize::from(head[len - 1] == b'\r'));
+        }
+        let whole = Whole {
+            len: head.len(),
+            fields: 2,
+        };
+        assert_eq!(scan.advance(head, &Limits::default()), Ok(Some(whole)));
+    }
+
+    #[test]
     fn tokens_are_those_of_rfc_9110() {
         let delimiters = b"\"(),/:;<=>?@[\\]{}";
         for byte in 0..=255_u8 {

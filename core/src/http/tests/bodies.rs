@@ -58,7 +58,7 @@ fn extensions_and_trailers_are_passed_over() {
 #[test]
 fn chunk_sizes_are_digits_and_nothing_else() {
     for size in [
-        "", "x", "-1", "+1", " 1", "1 ", "0x1", "1 ;a", "1\t", "1,", "g", "1_0", "\u{b2}", "\r\n", "1\0",
+        "", "x", "-1", "+1", " 1", "1 ", "0x1", "1 ;a", ";a", "1\t", "1,", "g", "1_0", "\u{b2}", "\r\n", "1\0",
     ] {
         refused(format!("{size}\r\nx\r\n0\r\n\r\n").as_bytes(), PeerFault::ChunkSize);
     }

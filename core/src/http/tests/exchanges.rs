@@ -189,10 +189,15 @@ fn continue_is_written_when_the_body_is_wanted() {
 #[test]
 fn a_final_response_instead_of_continue_closes_the_connection() {
     let head = "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n";
-    let (mut connection, mut out) = asked(head);
-    connection.respond(&response(Status::UNAUTHORIZED, b""), &mut out);
-    assert!(text(&out).contains("Connection: close") && !text(&out).contains("100 Continue"));
-    assert!(connection.must_close());
+    for head in [
+        head,
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+    ] {
+        let (mut connection, mut out) = asked(head);
+        connection.respond(&response(Status::UNAUTHORIZED, b""), &mut out);
+        assert!(text(&out).contains("Connection: close") && !text(&out).contains("100 Continue"));
+        assert!(connection.must_close());
+    }
     let (mut connection, mut out) = asked(head);
     connection.respond_streaming(&streaming(Status::OK), &mut out);
     assert_eq!(connection.poll(&mut out), Event::NeedInput);
