@@ -293,29 +293,33 @@ mod tests {
     use crate::http::{Response, Status};
     use crate::time::UnixMillis;
 
-    const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
-
     #[test]
     fn an_idle_connection_holds_no_buffer() {
-        for cut in 1..REQUEST.len() {
-            let mut connection = ServerConnection::new(Limits::default());
-            let out = &mut BytesMut::new();
-            for piece in [&REQUEST[..cut], &REQUEST[cut..]] {
-                connection.received(piece);
-                while !matches!(connection.poll(out), Event::NeedInput | Event::Paused) {}
+        for request in [
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc".as_slice(),
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n",
+        ] {
+            for cut in 1..request.len() {
+                let mut connection = ServerConnection::new(Limits::default());
+                let out = &mut BytesMut::new();
+                for piece in [&request[..cut], &request[cut..]] {
+                    connection.received(piece);
+                    while !matches!(connection.poll(out), Event::NeedInput | Event::Paused) {}
+                }
+                let response = Response {
+                    status: Status::OK,
+                    headers: &[],
+                    body: b"",
+                    date: UnixMillis(0),
+                };
+                connection.respond(&response, out);
+                assert_eq!(
+                    (connection.poll(out), connection.phase()),
+                    (Event::NeedInput, Phase::Idle)
+                );
+                assert_eq!(connection.buffer.capacity(), 0, "cut at {cut}");
             }
-            let response = Response {
-                status: Status::OK,
-                headers: &[],
-                body: b"",
-                date: UnixMillis(0),
-            };
-            connection.respond(&response, out);
-            assert_eq!(
-                (connection.poll(out), connection.phase()),
-                (Event::NeedInput, Phase::Idle)
-            );
-            assert_eq!(connection.buffer.capacity(), 0, "cut at {cut}");
         }
     }
 
