@@ -43,6 +43,12 @@ impl Instant {
         Self(self.0.saturating_add(micros(delay)))
     }
 
+    /// This instant moved earlier; it stops at the origin.
+    #[must_use]
+    pub const fn minus(self, delay: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(delay)))
+    }
+
     /// How long after `earlier` this instant is; zero when it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
