@@ -96,13 +96,13 @@ impl Chunked {
     fn byte(&mut self, byte: u8) -> Result<bool, PeerFault> {
         self.at = match self.at {
             At::Size { value, digits } => self.size(byte, value, digits)?,
+            At::Extension { size } if byte == b'\r' => At::SizeLf { size },
             At::Extension { size } => {
                 self.extension_bytes += 1;
-                match byte {
-                    b'\r' => At::SizeLf { size },
-                    _ if self.extension_bytes > MAX_EXTENSION_BYTES => return Err(PeerFault::ChunkExtension),
-                    _ => text(byte, At::Extension { size })?,
+                if self.extension_bytes > MAX_EXTENSION_BYTES {
+                    return Err(PeerFault::ChunkExtension);
                 }
+                text(byte, At::Extension { size })?
             }
             At::SizeLf { size } if byte == b'\n' => self.sized(size)?,
             At::DataCr if byte == b'\r' => At::DataLf,
