@@ -1,0 +1,169 @@
+//! The embedded store: records in one file (redb), or in memory for tests. One thread owns them; batches that arrive while
+//! it waits for the disk share the next transaction. The language of the store is the core's; here it is carried out.
+
+mod backend;
+mod disk;
+mod engine;
+mod record;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use portcullis_core::effect::{FaultKind, Outcome};
+use portcullis_core::store::Batch;
+use portcullis_core::time::UnixMillis;
+
+use self::backend::{Backend, Memory};
+use self::disk::Disk;
+use self::engine::Engine;
+use self::writer::Job;
+use crate::effects::fault::fault;
+
+/// The most batches that wait; further ones are refused with [`FaultKind::Unavailable`].
+const MAX_WAITING: usize = 16_384;
+
+/// Where the store reads the wall clock, by which records expire.
+pub type WallClock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+/// A handle on the store. Clones share it; when the last one goes, what is lazy is synced and the file is released.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    jobs: Option<mpsc::Sender<Job>>,
+    waiting: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens or makes the file at `path` (mode 0600, its folder 0700) and holds it until the last handle goes.
+    ///
+    /// # Errors
+    /// When another gateway holds it, or when it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let disk = Disk::open(path)?;
+        Self::start(disk, Arc::new(crate::clock::wall)).map_err(|error| StoreError::at(path, error.to_string()))
+    }
+
+    /// A store without a file: the same meaning, gone with its last handle.
+    ///
+    /// # Panics
+    /// When the system has no thread left for it.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::memory_with_clock(Arc::new(crate::clock::wall))
+    }
+
+    /// [`Self::memory`] with a wall clock of the caller's, for virtual time.
+    ///
+    /// # Panics
+    /// When the system has no thread left for it.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a program that cannot start its first threads cannot go on"
+    )]
+    pub fn memory_with_clock(clock: WallClock) -> Self {
+        Self::start(Memory::default(), clock).expect("a thread for the store")
+    }
+
+    fn start(backend: impl Backend + 'static, clock: WallClock) -> std::io::Result<Self> {
+        let (jobs, arriving) = mpsc::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&waiting);
+        let thread = thread::Builder::new()
+            .name(String::from("store"))
+            .stack_size(256 * 1024)
+            .spawn(move || writer::run(Engine::new(backend), &arriving, &counter, &*clock))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                jobs: Some(jobs),
+                waiting,
+                thread: Some(thread),
+            }),
+        })
+    }
+
+    /// Carries out a batch and calls `done` with its outcome: on the store's own thread, so `done` must be short and must
+    /// not call [`Self::apply`]. Batches are applied in the order in which they were submitted.
+    pub fn submit(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
+        let Some(jobs) = &self.inner.jobs else { return };
+        if self.inner.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
+            return done(Err(fault(
+                FaultKind::Unavailable,
+                "too many batches wait for the store",
+            )));
+        }
+        if let Err(mpsc::SendError(job)) = jobs.send(Job {
+            batch,
+            done: Box::new(done),
+        }) {
+            (job.done)(Err(fault(FaultKind::Unavailable, "the store has ended")));
+        }
+    }
+
+    /// Carries out a batch and waits for its outcome. Never call it from a `done` of [`Self::submit`].
+    pub fn apply(&self, batch: Batch) -> Outcome {
+        let (answer, outcome) = mpsc::sync_channel(1);
+        self.submit(batch, move |outcome| {
+            // The receiver waits below until it has the answer, so it is there.
+            let _ = answer.send(outcome);
+        });
+        outcome
+            .recv()
+            .unwrap_or_else(|_| Err(fault(FaultKind::Unavailable, "the store has ended")))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            // A panic of the store's thread was told when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("waiting", &self.inner.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the store could not be opened, in words for people.
+#[derive(Debug)]
+pub struct StoreError {
+    path: PathBuf,
+    what: String,
+}
+
+impl StoreError {
+    fn at(path: &Path, what: impl Into<String>) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "store {}: {}", self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for StoreError {}
