@@ -32,6 +32,7 @@ extern crate alloc;
 pub mod auth;
 pub mod calls;
 pub mod effect;
+pub mod gateway;
 pub mod http;
 pub mod id;
 pub mod json;

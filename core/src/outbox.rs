@@ -84,6 +84,12 @@ impl Outbox {
         }
     }
 
+    /// Takes the parcel of one connection out.
+    pub fn take_for(&mut self, conn: ConnId) -> Option<Parcel> {
+        let at = self.parcels.iter().rposition(|parcel| parcel.conn == conn)?;
+        Some(self.parcels.remove(at))
+    }
+
     /// One input concerns one connection or a few, so a search from the end finds it at once.
     fn parcel(&mut self, conn: ConnId) -> &mut Parcel {
         let at = self

@@ -107,7 +107,7 @@ fn keyed(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{format, string::ToString, vec};
+    use alloc::{format, string::ToString};
 
     #[test]
     fn verifies_each_token_and_nothing_else() {
@@ -127,7 +127,7 @@ mod tests {
     fn is_never_printed() {
         let secret = Secret::new("hunter22".to_string());
         assert!(!format!("{secret:?}").contains("hunter22"));
-        let verifier = TokenVerifier::new([1; 32], &vec![secret]);
+        let verifier = TokenVerifier::new([1; 32], &[secret]);
         assert_eq!(format!("{verifier:?}"), "TokenVerifier(1 tokens)");
     }
 

@@ -13,6 +13,9 @@ impl Instant {
     /// The origin of the adapter's clock.
     pub const ZERO: Self = Self(0);
 
+    /// Later than every instant that comes: what is set for then does not happen.
+    pub const END: Self = Self(u64::MAX);
+
     /// The instant `micros` microseconds after the origin.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {

@@ -2,7 +2,8 @@
 //! machine that echoes, in one run and under the same load.
 //!
 //! `cargo run --release -p portcullis-smol --example echo_cost [ROUNDS]` prints CPU seconds of the server for a million
-//! messages of 200 bytes over 64 connections, and resident bytes for each of 5 000 idle connections.
+//! messages of 200 bytes over 64 connections, and resident bytes for each of 5 000 idle connections, and
+//! microseconds for a connection that says one thing and goes.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
@@ -45,22 +46,25 @@ fn main() -> Fallible {
 
 fn compare(rounds: usize) -> Fallible {
     pin_to(1);
-    let mut rows: HashMap<&str, [f64; 3]> = HashMap::new();
+    let mut rows: HashMap<&str, [f64; 4]> = HashMap::new();
     for _ in 0..rounds {
         for kind in KINDS {
             let row = [
                 measure_load(kind, 1, 300_000)?,
                 measure_load(kind, 16, 2_000_000)?,
                 measure_idle(kind)?,
+                measure_visits(kind, 5_000)?,
             ];
-            let best = rows.entry(kind).or_insert([f64::MAX; 3]);
+            let best = rows.entry(kind).or_insert([f64::MAX; 4]);
             best.iter_mut().zip(row).for_each(|(best, now)| *best = best.min(now));
         }
     }
-    println!("best of {rounds} rounds   CPU s / 1e6, 64 x 1    64 x 16    resident bytes / idle connection");
+    println!(
+        "best of {rounds} rounds   CPU s / 1e6, 64 x 1    64 x 16    resident bytes / idle connection    us / connect, message, close"
+    );
     for kind in KINDS {
-        let [one, sixteen, idle] = rows.get(kind).copied().unwrap_or_default();
-        println!("{kind:<18} {one:>22.2} {sixteen:>10.3} {idle:>20.0}");
+        let [one, sixteen, idle, visit] = rows.get(kind).copied().unwrap_or_default();
+        println!("{kind:<18} {one:>22.2} {sixteen:>10.3} {idle:>20.0} {visit:>28.1}");
     }
     Ok(())
 }
@@ -176,6 +180,20 @@ fn measure_idle(kind: &str) -> Fallible<f64> {
     Ok((server.resident_bytes()? - before) / IDLE_CONNECTIONS as f64)
 }
 
+/// Microseconds of the server for a connection that says one thing and goes.
+fn measure_visits(kind: &str, visits: usize) -> Fallible<f64> {
+    let server = Server::start(kind)?;
+    let visit = || -> Fallible {
+        let mut stream = TcpStream::connect(server.address)?;
+        stream.write_all(&[b'x'; MESSAGE])?;
+        Ok(stream.read_exact(&mut [0; MESSAGE])?)
+    };
+    (0..visits / 10).try_for_each(|_| visit())?;
+    let before = server.cpu_nanos()?;
+    (0..visits).try_for_each(|_| visit())?;
+    Ok((server.cpu_nanos()? - before) as f64 / 1e3 / visits as f64)
+}
+
 fn serve_kind(kind: &str) -> Fallible {
     pin_to(0);
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -184,12 +202,7 @@ fn serve_kind(kind: &str) -> Fallible {
         "epoll" => serve_epoll(listener),
         "smol" => serve_smol(listener),
         "ours" => {
-            let host = Host {
-                clock: Clock::start(),
-                store: Store::memory(),
-                tls: ClientTls::new(None),
-                signals: false,
-            };
+            let host = Host::new(Store::memory(), ClientTls::new(None), Clock::start());
             Ok(serve(Echo::default(), vec![listener], host)?)
         }
         other => Err(format!("no such server: {other}").into()),

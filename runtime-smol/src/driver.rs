@@ -189,7 +189,9 @@ impl<M: Machine + 'static> Driver<M> {
                 how: CloseHow::Abort,
             } => {
                 if let Some(link) = self.find(current, conn) {
-                    link.reset_on_drop();
+                    if link.is_waiting() || engine.gathered.iter().any(|gathered| Rc::ptr_eq(&gathered.link, &link)) {
+                        link.reset_on_drop();
+                    }
                     self.end(engine, &link, GoneReason::Aborted);
                 }
             }

@@ -10,6 +10,7 @@ mod deadline;
 mod driver;
 mod effects;
 mod link;
+mod remote;
 mod secure;
 mod watch;
 
@@ -24,22 +25,40 @@ use portcullis_blocking::tls::ClientTls;
 use portcullis_core::id::ListenerId;
 use portcullis_core::machine::{Input, Machine};
 use smol::LocalExecutor;
-use smol::channel::{Receiver, bounded, unbounded};
+use smol::channel::{bounded, unbounded};
 
 use crate::driver::Driver;
 use crate::effects::Effects;
+pub use crate::remote::Remote;
+use crate::remote::Request;
 
 /// What a machine is served with.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The clock that the machine was made with.
-    pub clock: Clock,
-    /// Where its records are.
+    /// For [`Effect::Store`](portcullis_core::effect::Effect).
     pub store: Store,
-    /// What its links trust.
+    /// For dialled links with TLS.
     pub tls: ClientTls,
-    /// Whether SIGINT and SIGTERM ask the machine to drain (a second one ends the process).
+    /// Where the machine's time comes from; the machine was made with the same.
+    pub clock: Clock,
+    /// Whether SIGINT and SIGTERM drain the machine (a second one ends the process).
     pub signals: bool,
+    /// Another way to drain it and to hand it new settings.
+    pub remote: Remote,
+}
+
+impl Host {
+    /// A host without signals.
+    #[must_use]
+    pub fn new(store: Store, tls: ClientTls, clock: Clock) -> Self {
+        Self {
+            store,
+            tls,
+            clock,
+            signals: false,
+            remote: Remote::default(),
+        }
+    }
 }
 
 /// Serves `machine` on `listeners` until it has drained. Everything happens on the calling thread but the effects that
@@ -61,13 +80,10 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     executor.spawn(deadline::Ticking::new(driver.clone())).detach();
     executor.spawn(effects::take_in(driver.clone(), completions)).detach();
     if host.signals {
-        let (ask, asked) = bounded(1);
-        portcullis_blocking::signals::on_terminate(move || {
-            // Nobody listens any more when the machine has drained by itself.
-            let _ = ask.try_send(());
-        })?;
-        executor.spawn(drain_when_asked(driver.clone(), asked)).detach();
+        let remote = host.remote.clone();
+        portcullis_blocking::signals::on_terminate(move || remote.drain())?;
     }
+    executor.spawn(do_as_asked(driver.clone(), host.remote)).detach();
     // What the machine wants before anything has happened.
     driver.turn(None, Input::Tick);
     drop(driver);
@@ -75,8 +91,14 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     async_io::block_on(executor.run(ended.recv())).unwrap_or(Ok(()))
 }
 
-async fn drain_when_asked<M: Machine + 'static>(driver: Rc<Driver<M>>, asked: Receiver<()>) {
-    if asked.recv().await.is_ok() {
-        driver.turn(None, Input::Drain);
+async fn do_as_asked<M: Machine + 'static>(driver: Rc<Driver<M>>, remote: Remote) {
+    while let Some(request) = remote.next().await {
+        driver.turn(
+            None,
+            match request {
+                Request::Drain => Input::Drain,
+                Request::Reconfigure(settings) => Input::Reconfigured { settings },
+            },
+        );
     }
 }

@@ -92,7 +92,8 @@ impl Link {
         !self.flags.get().gone && self.is_waiting()
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Whether something handed over waits.
+    pub(crate) fn is_waiting(&self) -> bool {
         self.waiting
             .borrow()
             .as_ref()
@@ -155,7 +156,7 @@ impl Link {
         !flags.gone
     }
 
-    /// Drops it with what is unsent: the kernel keeps nothing back and the peer is told with a reset.
+    /// What the system has not sent yet is dropped with the socket, and the peer is told with a reset.
     pub(crate) fn reset_on_drop(&self) {
         // A socket that knows no lingering is simply closed.
         let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(std::time::Duration::ZERO));

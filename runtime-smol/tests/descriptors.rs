@@ -69,12 +69,7 @@ fn round_trip(stream: &mut TcpStream) {
 fn without_descriptors_connections_wait_and_are_served_later() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let host = Host {
-        clock: Clock::start(),
-        store: Store::memory(),
-        tls: ClientTls::new(None),
-        signals: false,
-    };
+    let host = Host::new(Store::memory(), ClientTls::new(None), Clock::start());
     let serving = std::thread::spawn(move || serve(Echo::default(), vec![listener], host).unwrap());
     let mut first = TcpStream::connect(address).unwrap();
     round_trip(&mut first);

@@ -37,10 +37,8 @@ impl Machine for Draining {
 #[test]
 fn a_signal_asks_the_machine_to_drain() {
     let host = Host {
-        clock: Clock::start(),
-        store: Store::memory(),
-        tls: ClientTls::new(None),
         signals: true,
+        ..Host::new(Store::memory(), ClientTls::new(None), Clock::start())
     };
     serve(Draining::default(), Vec::new(), host).unwrap();
 }

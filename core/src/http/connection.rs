@@ -1,22 +1,23 @@
 //! The state of one connection: which part of which message is under way in each direction, and what that allows.
-//! It never looks inside a head (`head.rs`) or a body (`body.rs`).
+//! This file reads, `answer.rs` writes. Neither looks inside a head (`head.rs`) or a body (`body.rs`).
 
-use core::mem;
+mod answer;
+
+use core::fmt;
 
 use bytes::{Buf, BytesMut};
 
 use super::body::{Body, Step, take};
 use super::fault::PeerFault;
 use super::request::{Method, Version};
-use super::response::{self, ConnectionOption, Delimiter, Response, ResponseHead};
+use super::response;
 use super::scan::Scan;
-use super::{Event, Limits, MAX_DRAINED, MAX_FIELDS, MAX_HEAD, Phase, head};
+use super::{Event, Limits, MAX_FIELDS, MAX_HEAD, Phase, head};
 
 /// The server's side of one HTTP/1.1 connection.
 ///
 /// The loop of its owner: [`received`](Self::received), then [`poll`](Self::poll) until [`Event::NeedInput`],
 /// [`Event::Paused`] or [`Event::Ended`]; one response for each request; `poll` again after a response.
-#[derive(Debug)]
 pub struct ServerConnection {
     limits: Limits,
     buffer: BytesMut,
@@ -231,102 +232,6 @@ impl ServerConnection {
         Event::Refused(fault)
     }
 
-    /// Writes a response with its whole body. It does nothing when no response is owed.
-    pub fn respond(&mut self, response: &Response<'_>, out: &mut BytesMut) {
-        let (head_only, option) = match &self.stage {
-            Stage::Exchange(exchange) if exchange.reply == Reply::Owed => (exchange.head_only, exchange.option()),
-            Stage::Refused { head_only } => (*head_only, ConnectionOption::Close),
-            _ => return,
-        };
-        let Response {
-            status,
-            headers,
-            body,
-            date,
-        } = *response;
-        let end = if status.is_bodiless() {
-            Delimiter::Unsaid
-        } else {
-            Delimiter::Length(body.len())
-        };
-        response::write_head(&ResponseHead { status, headers, date }, end, option, out);
-        if !head_only && !status.is_bodiless() {
-            out.extend_from_slice(body);
-        }
-        self.responded();
-    }
-
-    /// Writes the head of a response whose body follows with [`write`](Self::write) and ends with
-    /// [`finish`](Self::finish). It does nothing when no response is owed.
-    pub fn respond_streaming(&mut self, head: &ResponseHead<'_>, out: &mut BytesMut) {
-        let Stage::Exchange(exchange) = &mut self.stage else {
-            return;
-        };
-        if exchange.reply != Reply::Owed {
-            return;
-        }
-        let bodiless = head.status.is_bodiless();
-        let (end, reply) = match exchange.version {
-            _ if bodiless => (Delimiter::Unsaid, Reply::Bodiless),
-            Version::Http11 => (Delimiter::Chunked, Reply::Chunked),
-            Version::Http10 => (Delimiter::Unsaid, Reply::UntilClose),
-        };
-        if reply == Reply::UntilClose {
-            exchange.keep_alive = false;
-        }
-        exchange.keep_alive = exchange.keeps();
-        response::write_head(head, end, exchange.option(), out);
-        exchange.reply = if exchange.head_only { Reply::Bodiless } else { reply };
-    }
-
-    /// Writes a piece of a streaming response's body. It does nothing when none is under way.
-    pub fn write(&mut self, piece: &[u8], out: &mut BytesMut) {
-        let Stage::Exchange(exchange) = &self.stage else { return };
-        match exchange.reply {
-            Reply::Chunked => response::write_chunk(piece, out),
-            Reply::UntilClose => out.extend_from_slice(piece),
-            Reply::Owed | Reply::Bodiless => {}
-        }
-    }
-
-    /// Ends a streaming response. It does nothing when none is under way.
-    pub fn finish(&mut self, out: &mut BytesMut) {
-        let Stage::Exchange(exchange) = &self.stage else { return };
-        match exchange.reply {
-            Reply::Owed => return,
-            Reply::Chunked => response::write_last_chunk(out),
-            Reply::UntilClose | Reply::Bodiless => {}
-        }
-        self.responded();
-    }
-
-    /// Writes `101 Switching Protocols` and hands over the bytes that already followed the request. From then on this
-    /// connection has nothing to say: drop it. `None`, and nothing is written, unless a response to a wholly read
-    /// HTTP/1.1 request is owed.
-    #[must_use = "the bytes belong to the new protocol"]
-    pub fn switch_protocols(
-        &mut self,
-        protocol: &str,
-        headers: &[(&str, &str)],
-        out: &mut BytesMut,
-    ) -> Option<BytesMut> {
-        match &self.stage {
-            Stage::Exchange(exchange)
-                if exchange.reply == Reply::Owed && exchange.body.is_done() && exchange.version == Version::Http11 => {}
-            _ => return None,
-        }
-        response::write_switching(protocol, headers, out);
-        self.stage = Stage::Switched;
-        Some(mem::take(&mut self.buffer))
-    }
-
-    /// Closes the connection after the response that is owed or under way.
-    pub const fn close_after_response(&mut self) {
-        if let Stage::Exchange(exchange) = &mut self.stage {
-            exchange.keep_alive = false;
-        }
-    }
-
     /// What the connection is doing.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -362,48 +267,66 @@ impl ServerConnection {
         matches!(self.stage, Stage::Refused { .. } | Stage::Closed)
     }
 
-    /// The response is finished: on to the next request, or to the end.
-    fn responded(&mut self) {
-        match &self.stage {
-            Stage::Exchange(exchange) if exchange.keeps() => {
-                self.stage = match exchange.body {
-                    Body::Done => START,
-                    body => Stage::Drain {
-                        body,
-                        left: MAX_DRAINED,
-                    },
-                };
-            }
-            _ => self.close(),
-        }
-    }
-
     fn close(&mut self) {
         self.stage = Stage::Closed;
         self.buffer = BytesMut::new();
     }
 }
 
-impl Exchange {
-    /// Whether another request can follow. An unread body must be short enough to be dropped, and it must be certain
-    /// that the peer sends it: a peer that still waits for `100 Continue` may send it or not.
-    const fn keeps(&self) -> bool {
-        self.keep_alive
-            && match self.body {
-                Body::Done => true,
-                Body::Length(left) => left <= MAX_DRAINED && !self.continue_owed,
-                Body::Chunked(_) => !self.continue_owed,
-            }
-    }
-
-    const fn option(&self) -> ConnectionOption {
-        match self.version {
-            _ if !self.keeps() => ConnectionOption::Close,
-            Version::Http10 => ConnectionOption::KeepAlive,
-            Version::Http11 => ConnectionOption::Unsaid,
-        }
+/// What arrived may hold secrets, so that only its length is shown.
+impl fmt::Debug for ServerConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConnection")
+            .field("stage", &self.stage)
+            .field("buffered", &self.buffer.len())
+            .field("read_closed", &self.read_closed)
+            .finish_non_exhaustive()
     }
 }
 
 // One of these is held for each connection.
 const _: () = assert!(size_of::<ServerConnection>() <= 160);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Response, Status};
+    use crate::time::UnixMillis;
+
+    #[test]
+    fn an_idle_connection_holds_no_buffer() {
+        for request in [
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc".as_slice(),
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n",
+        ] {
+            for cut in 1..request.len() {
+                let mut connection = ServerConnection::new(Limits::default());
+                let out = &mut BytesMut::new();
+                for piece in [&request[..cut], &request[cut..]] {
+                    connection.received(piece);
+                    while !matches!(connection.poll(out), Event::NeedInput | Event::Paused) {}
+                }
+                let response = Response {
+                    status: Status::OK,
+                    headers: &[],
+                    body: b"",
+                    date: UnixMillis(0),
+                };
+                connection.respond(&response, out);
+                assert_eq!(
+                    (connection.poll(out), connection.phase()),
+                    (Event::NeedInput, Phase::Idle)
+                );
+                assert_eq!(connection.buffer.capacity(), 0, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_no_bytes_of_the_peer() {
+        let mut connection = ServerConnection::new(Limits::default());
+        connection.received(b"secret");
+        assert!(!alloc::format!("{connection:?}").contains("secret"));
+    }
+}

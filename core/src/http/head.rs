@@ -90,8 +90,7 @@ fn blame(head: &[u8]) -> PeerFault {
         let spaces = |byte: &u8| matches!(byte, b' ' | b'\t');
         let trimmed = name.iter().rposition(|byte| !spaces(byte)).map_or(0, |last| last + 1);
         let before = name.get(..trimmed).unwrap_or_default();
-        let colon = name.len() < line.len();
-        return if colon && trimmed < name.len() && is_token(before) {
+        return if trimmed < name.len() && is_token(before) {
             PeerFault::SpaceBeforeColon
         } else {
             PeerFault::FieldName

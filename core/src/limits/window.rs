@@ -91,7 +91,7 @@ mod tests {
         let mut window = SlidingWindow::default();
         let limit = 50_000;
         let mut admitted = 0;
-        for millis in 0..60_000 {
+        for millis in 1..=60_000 {
             admitted += u32::from(window.admit(at(millis), limit).is_ok());
         }
         assert_eq!(admitted, limit);

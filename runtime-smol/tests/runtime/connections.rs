@@ -338,3 +338,56 @@ fn the_earliest_deadline_counts() {
     }
     served.quit();
 }
+
+#[test]
+fn a_reset_while_paused_is_told_when_reading_resumes() {
+    let mut paused = None;
+    let served = Served::start(move |tell, _, input, out| match input {
+        Input::Received { conn, bytes } if *bytes == *b"pause" => {
+            paused = Some(conn);
+            out.push(Output::PauseReading { conn });
+            out.transmit(conn, b"!");
+        }
+        Input::Received { .. } => out.push(Output::ResumeReading { conn: paused.unwrap() }),
+        Input::Gone { conn, why } => tell.send(format!("{conn} {why:?}")).unwrap(),
+        _ => {}
+    });
+    let (mut one, mut other) = (served.connect(), served.connect());
+    one.write_all(b"pause").unwrap();
+    one.read_exact(&mut [0]).unwrap();
+    rustix::net::sockopt::set_socket_linger(&one, Some(Duration::ZERO)).unwrap();
+    drop(one);
+    other.write_all(b"resume").unwrap();
+    assert_eq!(served.event(), "c1 Failed");
+    served.quit();
+}
+
+#[test]
+fn a_peer_that_floods_leaves_the_others_their_turn() {
+    let served = Served::start(|_, _, input, out| match input {
+        Input::Received { conn, bytes } if *bytes == *b"ping" => out.transmit(conn, b"pong"),
+        _ => {}
+    });
+    let mut flooding = served.connect();
+    let mut other = served.connect();
+    let flood = std::thread::spawn(move || while flooding.write_all(&[0; 64 * 1024]).is_ok() {});
+    for _ in 0..200 {
+        other.write_all(b"ping").unwrap();
+        other.read_exact(&mut [0; 4]).unwrap();
+    }
+    served.quit();
+    flood.join().unwrap();
+}
+
+#[test]
+fn other_threads_may_ask_the_machine_to_drain_and_hand_it_settings() {
+    let served = Served::start(|tell, _, input, out| match input {
+        Input::Reconfigured { settings } => tell.send(settings.gateway.path.clone()).unwrap(),
+        Input::Drain => out.push(Output::Drained),
+        _ => {}
+    });
+    served.remote.reconfigure(std::sync::Arc::default());
+    assert_eq!(served.event(), "/gateway");
+    served.remote.drain();
+    served.join();
+}

@@ -13,7 +13,7 @@ use portcullis_blocking::tls::ClientTls;
 use portcullis_core::id::ConnId;
 use portcullis_core::machine::{Input, Machine, Output};
 use portcullis_core::time::{Instant, Now};
-use portcullis_smol::{Host, serve};
+use portcullis_smol::{Host, Remote, serve};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,12 +70,7 @@ pub(crate) fn host() -> Host {
 }
 
 pub(crate) fn host_with(tls: ClientTls) -> Host {
-    Host {
-        clock: Clock::start(),
-        store: Store::memory(),
-        tls,
-        signals: false,
-    }
+    Host::new(Store::memory(), tls, Clock::start())
 }
 
 /// Serves a script without listeners, on this thread, until it has drained.
@@ -90,6 +85,7 @@ pub(crate) fn run_on(host: Host, react: impl FnMut(Now, Input<'_>, &mut Outbox) 
 /// A script that is served on a thread of its own. It ends when a connection sends `quit`.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
+    pub(crate) remote: Remote,
     events: Receiver<String>,
     thread: Option<JoinHandle<()>>,
 }
@@ -100,6 +96,8 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, events) = channel();
+        let remote = Remote::default();
+        let asked = remote.clone();
         let thread = std::thread::spawn(move || {
             let script = Script::new(move |now, input, out: &mut Outbox| {
                 if matches!(&input, Input::Received { bytes, .. } if &**bytes == b"quit") {
@@ -107,10 +105,19 @@ impl Served {
                 }
                 react(&tell, now, input, out);
             });
-            serve(script, vec![listener], host()).unwrap();
+            serve(
+                script,
+                vec![listener],
+                Host {
+                    remote: asked,
+                    ..host()
+                },
+            )
+            .unwrap();
         });
         Self {
             address,
+            remote,
             events,
             thread: Some(thread),
         }

@@ -58,7 +58,7 @@ fn extensions_and_trailers_are_passed_over() {
 #[test]
 fn chunk_sizes_are_digits_and_nothing_else() {
     for size in [
-        "", "x", "-1", "+1", " 1", "1 ", "0x1", "1 ;a", "1\t", "1,", "g", "1_0", "\u{b2}", "\r\n", "1\0",
+        "", "x", "-1", "+1", " 1", "1 ", "0x1", "1 ;a", ";a", "1\t", "1,", "g", "1_0", "\u{b2}", "\r\n", "1\0",
     ] {
         refused(format!("{size}\r\nx\r\n0\r\n\r\n").as_bytes(), PeerFault::ChunkSize);
     }
@@ -70,7 +70,12 @@ fn line_ends_in_chunked_bodies_are_strict() {
     refused(b"1\rx\r\n0\r\n\r\n", PeerFault::BareCr);
     refused(b"1;a\nx\r\n0\r\n\r\n", PeerFault::BareLf);
     refused(b"1;a\rb\r\nx\r\n0\r\n\r\n", PeerFault::BareCr);
-    refused(b"1;\0\r\nx\r\n0\r\n\r\n", PeerFault::ControlCharacter);
+    for control in (0..0x20_u8).chain([0x7f]).filter(|byte| !b"\t\r\n".contains(byte)) {
+        refused(
+            &[b"1;", [control].as_slice(), b"\r\nx\r\n0\r\n\r\n"].concat(),
+            PeerFault::ControlCharacter,
+        );
+    }
     refused(b"1\r\nxy\r\n0\r\n\r\n", PeerFault::ChunkEnd);
     refused(b"1\r\nx\n0\r\n\r\n", PeerFault::ChunkEnd);
     refused(b"1\r\nx\r0\r\n\r\n", PeerFault::ChunkEnd);

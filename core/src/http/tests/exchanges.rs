@@ -189,10 +189,15 @@ fn continue_is_written_when_the_body_is_wanted() {
 #[test]
 fn a_final_response_instead_of_continue_closes_the_connection() {
     let head = "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n";
-    let (mut connection, mut out) = asked(head);
-    connection.respond(&response(Status::UNAUTHORIZED, b""), &mut out);
-    assert!(text(&out).contains("Connection: close") && !text(&out).contains("100 Continue"));
-    assert!(connection.must_close());
+    for head in [
+        head,
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+    ] {
+        let (mut connection, mut out) = asked(head);
+        connection.respond(&response(Status::UNAUTHORIZED, b""), &mut out);
+        assert!(text(&out).contains("Connection: close") && !text(&out).contains("100 Continue"));
+        assert!(connection.must_close());
+    }
     let (mut connection, mut out) = asked(head);
     connection.respond_streaming(&streaming(Status::OK), &mut out);
     assert_eq!(connection.poll(&mut out), Event::NeedInput);
@@ -216,6 +221,17 @@ fn an_unread_body_is_dropped_and_the_next_request_served() {
     assert_eq!(
         (connection.poll(&mut out), connection.phase()),
         (Event::NeedInput, Phase::Idle)
+    );
+}
+
+#[test]
+fn a_peer_that_closes_inside_a_dropped_body_has_closed() {
+    let (mut connection, mut out) = asked("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n");
+    connection.respond(&response(Status::OK, b""), &mut out);
+    connection.read_closed();
+    assert_eq!(
+        (connection.poll(&mut out), connection.must_close()),
+        (Event::Ended, true)
     );
 }
 
@@ -274,12 +290,18 @@ fn a_time_out_is_answered_with_408_before_a_response_and_only_closes_during_one(
     assert!(text(&drive.out).starts_with("HTTP/1.1 408 Request Timeout\r\n"));
     assert!(drive.connection.must_close());
 
-    let (mut connection, mut out) = asked("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    connection.respond_streaming(&streaming(Status::OK), &mut out);
-    let length = out.len();
-    connection.raise(PeerFault::BodyTimeout);
-    connection.respond(&response(Status::REQUEST_TIMEOUT, b""), &mut out);
-    assert_eq!((out.len(), connection.must_close()), (length, true));
+    for request in [
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
+    ] {
+        let (mut connection, mut out) = asked(request);
+        connection.respond_streaming(&streaming(Status::OK), &mut out);
+        let length = out.len();
+        connection.raise(PeerFault::BodyTimeout);
+        connection.respond(&response(Status::REQUEST_TIMEOUT, b""), &mut out);
+        assert_eq!((out.len(), connection.must_close()), (length, true));
+    }
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn host_comes_exactly_once_and_is_a_host() {
         "h:80x",
         "h:65536",
         "h:-1",
+        "h:+1",
         "h:1:2",
         "[::1",
         "::1",
