@@ -7,6 +7,7 @@ pub mod clock;
 pub mod effects;
 pub mod entropy;
 pub mod reporting;
+pub mod server;
 pub mod signals;
 pub mod store;
 pub mod tls;

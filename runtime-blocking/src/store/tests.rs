@@ -173,9 +173,9 @@ fn a_batch_sees_its_own_writes() {
     let StoreReply::Applied(replies) = reply(store.apply(batch(Durability::Durable, ops))) else {
         panic!()
     };
-    assert!(matches!(&replies[1], Reply::Record(Some(record)) if record.value == &b"1"[..]));
+    assert!(matches!(&replies[1], Reply::Record(Some(record)) if record.value == b"1"[..]));
     assert_eq!(replies[3], Reply::Record(None));
-    assert!(matches!(&replies[5], Reply::Records(records) if records.len() == 1 && records[0].value == &b"2"[..]));
+    assert!(matches!(&replies[5], Reply::Records(records) if records.len() == 1 && records[0].value == b"2"[..]));
 }
 
 #[test]
