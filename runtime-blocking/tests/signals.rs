@@ -25,9 +25,11 @@ impl Machine for Drains {
             Input::Drain => {
                 self.draining = true;
                 self.out.push_back(Output::StopAccepting);
-                self.heard.send("drain").unwrap();
+                let _ = self.heard.send("drain");
             }
-            Input::Tick => self.heard.send("tick").unwrap(),
+            Input::Tick => {
+                let _ = self.heard.send("tick");
+            }
             _ => {}
         }
     }
