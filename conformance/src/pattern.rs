@@ -71,7 +71,9 @@ impl Bindings {
             };
         };
         match (pattern, actual) {
-            (Value::String(text), _) if text.starts_with('$') => self.placeholder(path, text, actual),
+            (Value::String(text), _) if text.starts_with('$') && !text.starts_with("${") => {
+                self.placeholder(path, text, actual)
+            }
             (Value::Object(pattern), Value::Object(actual)) => self.compare_objects(path, pattern, actual),
             (Value::Array(pattern), Value::Array(items)) if pattern.len() == items.len() => {
                 let pairs = pattern.iter().zip(items).enumerate();

@@ -12,4 +12,7 @@ shelf![
     "operator/hardening",
     "websocket/handshake",
     "websocket/frames",
+    "http/head",
+    "http/body",
+    "http/connection",
 ];

@@ -30,6 +30,8 @@ pub struct Vector {
     pub why: String,
     /// Why it is played in memory only; `None`: it is played everywhere.
     pub core_only: Option<String>,
+    /// Why it is played only as it was sent; `None`: other splittings give the same.
+    pub unsplit: Option<String>,
     /// Settings by their dotted keys, as `--set` takes them.
     pub settings: Map<String, Value>,
     /// Whether the gateway asks for [`TOKEN`].
@@ -68,11 +70,12 @@ impl Vector {
     }
 
     fn parse_named(name: String, map: &Map<String, Value>) -> Result<Self, String> {
-        const KEYS: [&str; 8] = [
+        const KEYS: [&str; 9] = [
             "name",
             "proves",
             "why",
             "core",
+            "unsplit",
             "settings",
             "auth",
             "skipTicks",
@@ -103,6 +106,7 @@ impl Vector {
             proves,
             why: text(map, "why")?,
             core_only: map.get("core").and_then(Value::as_str).map(String::from),
+            unsplit: map.get("unsplit").and_then(Value::as_str).map(String::from),
             settings,
             auth: map.get("auth").and_then(Value::as_bool).unwrap_or(true),
             skip_ticks: map.get("skipTicks").and_then(Value::as_bool).unwrap_or(false),

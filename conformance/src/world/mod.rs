@@ -3,6 +3,7 @@
 pub mod core;
 mod host;
 mod programs;
+pub mod socket;
 mod store;
 
 use std::net::SocketAddr;
