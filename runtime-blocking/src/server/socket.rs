@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -36,7 +36,12 @@ impl Socket {
     pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
-            match sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags) {
+            // The usual case is one piece, for which the system has the shorter way.
+            let sent = match slices {
+                [only] => send(self, only, flags),
+                many => sendmsg(self, many, &mut SendAncillaryBuffer::default(), flags),
+            };
+            match sent {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
                 Ok(count) => return Ok(count),
