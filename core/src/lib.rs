@@ -29,12 +29,22 @@
 
 extern crate alloc;
 
+pub mod auth;
+pub mod calls;
 pub mod effect;
+pub mod gateway;
+pub mod http;
 pub mod id;
+pub mod json;
+pub mod limits;
 pub mod machine;
+pub mod outbox;
+pub mod policy;
 pub mod random;
 pub mod report;
 pub mod secret;
 pub mod settings;
 pub mod store;
+pub mod surfaces;
 pub mod time;
+pub mod websocket;

@@ -101,9 +101,10 @@ impl Report {
         match self {
             Self::Authenticated { .. } | Self::RunEnded { .. } | Self::Draining { .. } => Level::Info,
             Self::Closed { .. } => Level::Debug,
-            Self::HandshakeRefused { .. } | Self::LockedOut { .. } | Self::Refusals { .. } | Self::TurnedAway { .. } => {
-                Level::Warn
-            }
+            Self::HandshakeRefused { .. }
+            | Self::LockedOut { .. }
+            | Self::Refusals { .. }
+            | Self::TurnedAway { .. } => Level::Warn,
             Self::EffectFailed { .. } => Level::Error,
         }
     }
@@ -112,14 +113,21 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Authenticated { conn, peer, client } => write!(f, "{conn}: client {client:?} authenticated from {peer}"),
-            Self::HandshakeRefused { conn, peer, reason } => write!(f, "{conn}: handshake from {peer} refused: {reason}"),
+            Self::Authenticated { conn, peer, client } => {
+                write!(f, "{conn}: client {client:?} authenticated from {peer}")
+            }
+            Self::HandshakeRefused { conn, peer, reason } => {
+                write!(f, "{conn}: handshake from {peer} refused: {reason}")
+            }
             Self::LockedOut { who, seconds } => {
                 write!(f, "{who} is locked out for {seconds} s after too many wrong tokens")
             }
             Self::Refusals { conn, count } => write!(f, "{conn}: {count} requests refused"),
             Self::TurnedAway { count, setting } => {
-                write!(f, "{count} connections turned away with 503 (raise {setting} to admit more)")
+                write!(
+                    f,
+                    "{count} connections turned away with 503 (raise {setting} to admit more)"
+                )
             }
             Self::Closed { conn, reason } => write!(f, "{conn}: closed: {reason}"),
             Self::RunEnded { run, agent, outcome } => write!(f, "run {run:?} of agent {agent:?}: {outcome}"),

@@ -62,7 +62,10 @@ impl TokenVerifier {
     /// A verifier for `tokens` under a random `key`.
     #[must_use]
     pub fn new(key: [u8; 32], tokens: &[Secret]) -> Self {
-        let expected = tokens.iter().map(|token| keyed(&key, token.reveal().as_bytes())).collect();
+        let expected = tokens
+            .iter()
+            .map(|token| keyed(&key, token.reveal().as_bytes()))
+            .collect();
         Self { key, expected }
     }
 
@@ -70,10 +73,9 @@ impl TokenVerifier {
     #[must_use]
     pub fn verify(&self, presented: &str) -> bool {
         let presented = keyed(&self.key, presented.as_bytes());
-        let found = self
-            .expected
-            .iter()
-            .fold(Choice::from(0), |found, expected| found | expected.as_slice().ct_eq(presented.as_slice()));
+        let found = self.expected.iter().fold(Choice::from(0), |found, expected| {
+            found | expected.as_slice().ct_eq(presented.as_slice())
+        });
         found.into()
     }
 }
@@ -105,11 +107,14 @@ fn keyed(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{format, string::ToString, vec};
+    use alloc::{format, string::ToString};
 
     #[test]
     fn verifies_each_token_and_nothing_else() {
-        let verifier = TokenVerifier::new([7; 32], &[Secret::new("first-token".into()), Secret::new("second".into())]);
+        let verifier = TokenVerifier::new(
+            [7; 32],
+            &[Secret::new("first-token".into()), Secret::new("second".into())],
+        );
         assert!(verifier.verify("first-token"));
         assert!(verifier.verify("second"));
         for wrong in ["", "first-toke", "first-token ", "First-token", "secon"] {
@@ -122,7 +127,7 @@ mod tests {
     fn is_never_printed() {
         let secret = Secret::new("hunter22".to_string());
         assert!(!format!("{secret:?}").contains("hunter22"));
-        let verifier = TokenVerifier::new([1; 32], &vec![secret]);
+        let verifier = TokenVerifier::new([1; 32], &[secret]);
         assert_eq!(format!("{verifier:?}"), "TokenVerifier(1 tokens)");
     }
 

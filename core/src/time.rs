@@ -13,6 +13,9 @@ impl Instant {
     /// The origin of the adapter's clock.
     pub const ZERO: Self = Self(0);
 
+    /// Later than every instant that comes: what is set for then does not happen.
+    pub const END: Self = Self(u64::MAX);
+
     /// The instant `micros` microseconds after the origin.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
@@ -43,6 +46,12 @@ impl Instant {
         Self(self.0.saturating_add(micros(delay)))
     }
 
+    /// This instant moved earlier; it stops at the origin.
+    #[must_use]
+    pub const fn minus(self, delay: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(delay)))
+    }
+
     /// How long after `earlier` this instant is; zero when it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -52,7 +61,11 @@ impl Instant {
 
 const fn micros(delay: Duration) -> u64 {
     let micros = delay.as_micros();
-    if micros > u64::MAX as u128 { u64::MAX } else { micros as u64 }
+    if micros > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        micros as u64
+    }
 }
 
 /// Wall-clock time: milliseconds since 1970-01-01T00:00:00Z. It may jump; nothing is scheduled by it.
@@ -118,7 +131,11 @@ impl Utc {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let month = if shifted_month < 10 {
+            shifted_month + 3
+        } else {
+            shifted_month - 9
+        };
         let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
         Self {
             year: year as u32,
@@ -167,6 +184,9 @@ mod tests {
         let end = Instant::from_micros(u64::MAX);
         assert_eq!(end.plus(Duration::from_secs(1)), end);
         assert_eq!(Instant::ZERO.since(end), Duration::ZERO);
-        assert_eq!(Instant::from_millis(3).since(Instant::from_millis(1)), Duration::from_millis(2));
+        assert_eq!(
+            Instant::from_millis(3).since(Instant::from_millis(1)),
+            Duration::from_millis(2)
+        );
     }
 }

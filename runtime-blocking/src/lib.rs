@@ -3,11 +3,14 @@
 //! nothing.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod effects;
 pub mod entropy;
 pub mod reporting;
 pub mod server;
+pub mod settings;
 pub mod signals;
 pub mod store;
 pub mod tls;

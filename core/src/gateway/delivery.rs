@@ -1,0 +1,110 @@
+//! From the outbox to the adapter: one write for each connection and input, the slow-consumer rule, close frames.
+//! Spec: `spec/operator.md` section 5.
+
+use alloc::string::ToString;
+
+use super::Gateway;
+use super::connection::{Connection, Stage};
+use crate::id::ConnId;
+use crate::machine::{CloseHow, Output};
+use crate::outbox::Parcel;
+use crate::report::Report;
+use crate::time::Now;
+use crate::websocket::CloseCode;
+
+impl Gateway {
+    /// Hands everything in the outbox over.
+    pub(super) fn deliver(&mut self, now: Now) {
+        while let Some(parcel) = self.outbox.take() {
+            let id = parcel.conn;
+            match self.connections.remove(&id) {
+                Some(mut connection) => {
+                    self.deliver_to(now, &mut connection, parcel);
+                    self.keep(id, connection);
+                }
+                // The client is gone: nobody holds the effect back.
+                None => parcel
+                    .then_proceed
+                    .into_iter()
+                    .for_each(|effect| self.calls.proceed(effect)),
+            }
+        }
+        while let Some(conn) = self.flush.pop() {
+            self.outputs.push_back(Output::Close {
+                conn,
+                how: CloseHow::Flush,
+            });
+        }
+    }
+
+    pub(super) fn deliver_to(&mut self, now: Now, connection: &mut Connection, parcel: Parcel) {
+        let Parcel {
+            conn,
+            mut bytes,
+            mut close,
+            answers,
+            then_proceed,
+        } = parcel;
+        if let Stage::Operator(stage) = &mut connection.stage {
+            stage.session.answered(answers);
+        }
+        if connection.sealed {
+            bytes.clear();
+        }
+        if !bytes.is_empty() && connection.unsent > self.settings.gateway.max_buffered_bytes {
+            bytes.clear();
+            close = Some((CloseCode::POLICY, "slow consumer".into()));
+        }
+        if let (Some((code, reason)), Stage::Operator(stage)) = (close, &mut connection.stage)
+            && stage.socket.is_open()
+        {
+            stage.socket.close(code, &reason, &mut bytes);
+            self.reports.push(Report::Closed {
+                conn,
+                reason: reason.to_string(),
+            });
+            self.linger(now, connection);
+        }
+        // What the protocol still owed is in these bytes; nothing may follow a close.
+        connection.sealed |= match &connection.stage {
+            Stage::Http(_) => false,
+            Stage::Operator(stage) => !stage.socket.is_open(),
+            Stage::Ended => true,
+        };
+        if !bytes.is_empty() {
+            connection.unsent += bytes.len();
+            self.outputs.push_back(Output::Transmit {
+                conn,
+                bytes: bytes.freeze(),
+            });
+        }
+        if let Some(effect) = then_proceed {
+            connection.held_effects.push(effect);
+        }
+        self.release_effects(connection);
+    }
+
+    /// The socket took some bytes.
+    pub(super) fn sent(&mut self, id: ConnId, bytes: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.unsent = connection.unsent.saturating_sub(bytes);
+        if !connection.held_effects.is_empty() {
+            let Some(mut connection) = self.connections.remove(&id) else {
+                return;
+            };
+            self.release_effects(&mut connection);
+            self.connections.insert(id, connection);
+        }
+    }
+
+    /// Effects that stream to a client go on when it has taken three quarters of what may wait for it.
+    fn release_effects(&mut self, connection: &mut Connection) {
+        if connection.unsent <= self.settings.gateway.max_buffered_bytes / 4 || connection.sealed {
+            for effect in connection.held_effects.drain(..) {
+                self.calls.proceed(effect);
+            }
+        }
+    }
+}

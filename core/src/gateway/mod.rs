@@ -1,0 +1,335 @@
+//! The gateway: routes inputs to connections and to the calls that wait for effects, and owns the table of deadlines.
+//! Protocols are in the layers below it; it decides only what concerns all of them: who is admitted, which path leads
+//! where, how much may wait for a client, how connections end. Spec: `spec/contract.md`, `spec/operator.md`.
+
+mod answers;
+mod closing;
+mod connection;
+mod deadlines;
+mod delivery;
+mod drain;
+mod http;
+mod websocket;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{BuildHasherDefault, Hasher};
+
+use hashbrown::HashMap;
+
+use answers::Answers;
+use connection::{Connection, Counted, Stage};
+use deadlines::{Deadlines, Timer};
+use drain::Draining;
+
+use crate::auth::Authenticator;
+use crate::calls::{Calls, Owner};
+use crate::effect::{Outcome, Progress};
+use crate::id::{ConnId, EffectId};
+use crate::limits::admission::Admission;
+use crate::machine::{CloseHow, Input, Machine, Output, Peer};
+use crate::outbox::Outbox;
+use crate::policy::address::{AddressGroup, is_loopback};
+use crate::random::{Random, Seed};
+use crate::report::Report;
+use crate::settings::Settings;
+use crate::surfaces::operator::{Context, Operator};
+use crate::time::{Instant, Now};
+
+/// Connections that are told "503" when there is no room for them. More than these are dropped without a word.
+const MAX_TURNED_AWAY: u32 = 256;
+
+/// The gateway: a [`Machine`] for a runtime or an event loop of your own.
+pub struct Gateway {
+    settings: Arc<Settings>,
+    started: Now,
+    random: Random,
+    auth: Authenticator,
+    admission: Admission,
+    answers: Answers,
+    operator: Operator,
+    calls: Calls,
+    connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
+    deadlines: Deadlines,
+    outbox: Outbox,
+    outputs: VecDeque<Output>,
+    reports: Vec<Report>,
+    /// Connections whose last bytes are in the outbox.
+    flush: Vec<ConnId>,
+    draining: Option<Draining>,
+    turned_away: TurnedAway,
+    /// Connections that are open only to be told that there is no room.
+    turned_away_open: u32,
+}
+
+#[derive(Debug, Default)]
+struct TurnedAway {
+    count: u64,
+    reported_at: Option<Instant>,
+}
+
+impl Gateway {
+    /// A gateway without connections. Poll it once before the first input: it asks the store for what outlived the last one.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, seed: Seed, now: Now) -> Self {
+        let mut random = Random::new(seed);
+        let mut calls = Calls::default();
+        Self {
+            started: now,
+            auth: Authenticator::new(&settings.auth, &mut random),
+            random,
+            admission: Admission::default(),
+            answers: Answers::new(&settings.gateway),
+            operator: Operator::new(&settings, now, &mut calls),
+            calls,
+            connections: HashMap::default(),
+            deadlines: Deadlines::default(),
+            outbox: Outbox::default(),
+            outputs: VecDeque::new(),
+            reports: Vec::new(),
+            flush: Vec::new(),
+            draining: None,
+            turned_away: TurnedAway::default(),
+            turned_away_open: 0,
+            settings,
+        }
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn opened(&mut self, now: Now, id: ConnId, peer: Peer) {
+        let group = AddressGroup::of(peer).filter(|_| !is_loopback(peer));
+        let counted = if self.draining.is_some() {
+            Counted::No
+        } else {
+            match self.admission.open(group, &self.settings.gateway) {
+                Ok(()) => Counted::Pending(group),
+                Err(setting) => {
+                    self.turned_away(now, setting);
+                    Counted::No
+                }
+            }
+        };
+        if counted == Counted::No {
+            if self.turned_away_open >= MAX_TURNED_AWAY {
+                return self.outputs.push_back(Output::Close {
+                    conn: id,
+                    how: CloseHow::Abort,
+                });
+            }
+            self.turned_away_open += 1;
+        }
+        let http = &self.settings.gateway.http;
+        let mut connection = Box::new(Connection::new(peer, now.wall, http.max_body_bytes, counted));
+        connection
+            .deadlines
+            .set(Timer::Header, now.monotonic.plus(http.header_timeout));
+        self.keep(id, connection);
+    }
+
+    fn received(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) {
+        self.with(now, id, |gateway, connection| match &mut connection.stage {
+            Stage::Http(http) => {
+                http.received(bytes);
+                gateway.drive_http(now, id, connection);
+            }
+            Stage::Operator(_) => gateway.drive_websocket(now, id, connection, bytes),
+            Stage::Ended => {}
+        });
+    }
+
+    fn read_closed(&mut self, now: Now, id: ConnId) {
+        self.with(now, id, |gateway, connection| match &mut connection.stage {
+            Stage::Http(http) => {
+                http.read_closed();
+                gateway.drive_http(now, id, connection);
+            }
+            Stage::Operator(_) | Stage::Ended => gateway.flush_after(now, id, connection),
+        });
+    }
+
+    /// Looks at the connections whose time has come, and at the surfaces' deadlines.
+    fn on_time(&mut self, now: Now) {
+        while let Some(id) = self.deadlines.pop_due(now.monotonic) {
+            self.with(now, id, |gateway, connection| {
+                Deadlines::taken(&mut connection.deadlines);
+                if connection.deadlines.gate().is_some_and(|gate| gate <= now.monotonic) {
+                    gateway.gate_opened(now, id, connection);
+                }
+                match connection.deadlines.timer() {
+                    Some((timer, at)) if at <= now.monotonic => gateway.timer_fired(now, id, connection, timer),
+                    _ => {}
+                }
+            });
+        }
+        if self.operator.next_deadline().is_some_and(|at| at <= now.monotonic) {
+            let (operator, mut cx) = self.operator(now);
+            operator.on_deadline(&mut cx);
+        }
+    }
+
+    fn timer_fired(&mut self, now: Now, id: ConnId, connection: &mut Connection, timer: Timer) {
+        // A deadline fires once: what follows sets the next one, and this one must not come up again before that.
+        connection.deadlines.set(Timer::Linger, Instant::END);
+        match timer {
+            Timer::Idle | Timer::Header | Timer::Body => self.http_timed_out(now, id, connection, timer),
+            Timer::Handshake => self.handshake_timed_out(id),
+            Timer::Tick => self.tick(now, id, connection),
+            Timer::Linger => self.lingered(id),
+        }
+    }
+
+    fn completed(&mut self, now: Now, effect: EffectId, outcome: Outcome) {
+        match self.calls.finish(effect) {
+            Some(Owner::Operator) => {
+                let (operator, mut cx) = self.operator(now);
+                operator.completed(&mut cx, effect, outcome);
+            }
+            None => {}
+        }
+    }
+
+    fn progressed(&mut self, now: Now, effect: EffectId, progress: &Progress) {
+        match self.calls.owner(effect) {
+            Some(Owner::Operator) => {
+                let (operator, mut cx) = self.operator(now);
+                operator.progressed(&mut cx, effect, progress);
+            }
+            None => {}
+        }
+    }
+
+    fn reconfigured(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+        self.auth.reconfigure(&self.settings.auth, &mut self.random);
+        self.answers = Answers::new(&self.settings.gateway);
+        self.operator.reconfigure(&self.settings, &mut self.calls);
+    }
+
+    /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
+    fn with(&mut self, now: Now, id: ConnId, act: impl FnOnce(&mut Self, &mut Connection)) {
+        let Some(mut connection) = self.connections.remove(&id) else {
+            return;
+        };
+        act(self, &mut connection);
+        if let Some(parcel) = self.outbox.take_for(id) {
+            self.deliver_to(now, &mut connection, parcel);
+        }
+        self.keep(id, connection);
+    }
+
+    fn keep(&mut self, id: ConnId, mut connection: Box<Connection>) {
+        self.deadlines.schedule(id, &mut connection.deadlines);
+        self.connections.insert(id, connection);
+    }
+
+    /// The operator surface and what it may use.
+    fn operator(&mut self, now: Now) -> (&mut Operator, Context<'_>) {
+        let context = Context {
+            now,
+            settings: &self.settings,
+            random: &mut self.random,
+            auth: &mut self.auth,
+            outbox: &mut self.outbox,
+            calls: &mut self.calls,
+            reports: &mut self.reports,
+        };
+        (&mut self.operator, context)
+    }
+
+    /// Somebody found no room; the log hears of it at most once a second.
+    fn turned_away(&mut self, now: Now, setting: &'static str) {
+        self.turned_away.count += 1;
+        let quiet = self
+            .turned_away
+            .reported_at
+            .is_some_and(|at| now.monotonic.since(at).as_secs() < 1);
+        if !quiet {
+            let count = core::mem::take(&mut self.turned_away.count);
+            self.turned_away.reported_at = Some(now.monotonic);
+            self.reports.push(Report::TurnedAway { count, setting });
+        }
+    }
+}
+
+impl Machine for Gateway {
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Opened {
+                conn,
+                listener: _,
+                peer,
+            } => self.opened(now, conn, peer),
+            Input::Received { conn, bytes } => self.received(now, conn, bytes),
+            Input::ReadClosed { conn } => self.read_closed(now, conn),
+            Input::Sent { conn, bytes } => self.sent(conn, bytes),
+            Input::Gone { conn, why: _ } => self.gone(conn),
+            Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
+            Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
+            Input::Reconfigured { settings } => self.reconfigured(settings),
+            Input::Drain => self.drain(now),
+            Input::Tick => {}
+        }
+        self.on_time(now);
+        self.drain_further(now);
+        self.deliver(now);
+        self.outputs
+            .extend(self.reports.drain(..).map(|report| Output::Report(Box::new(report))));
+    }
+
+    fn poll(&mut self) -> Output {
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        if let Some(output) = self.calls.take_output() {
+            return output;
+        }
+        if self.is_drained() {
+            return Output::Drained;
+        }
+        let deadlines = [
+            self.deadlines.next(),
+            self.operator.next_deadline(),
+            self.next_drain_deadline(),
+        ];
+        Output::Idle {
+            wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
+        }
+    }
+}
+
+impl core::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("connections", &self.connections.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hashes a [`ConnId`], which the runtime counts up: nobody else chooses it, so one multiplication is enough.
+#[derive(Default)]
+struct ConnHasher(u64);
+
+impl Hasher for ConnHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio's bits spread neighbours over the table; the high half is what the table looks at first.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 32;
+    }
+}

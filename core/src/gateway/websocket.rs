@@ -1,0 +1,141 @@
+//! WebSocket on a connection: messages to the surface, keepalive, and the rate at which refused requests are answered.
+//! Spec: `spec/websocket.md`, `spec/operator.md` section 8.
+
+use alloc::string::ToString;
+
+use super::Gateway;
+use super::connection::{Connection, Counted, OperatorStage, Stage};
+use super::deadlines::Timer;
+use crate::id::ConnId;
+use crate::machine::{CloseHow, Output};
+use crate::report::Report;
+use crate::time::Now;
+use crate::websocket::{CloseCode, Event};
+
+/// What reading a piece of the stream led to.
+#[derive(PartialEq, Eq)]
+enum Read {
+    All,
+    Closed,
+    Failed,
+}
+
+impl Gateway {
+    /// Bytes came on a connection that speaks WebSocket.
+    pub(super) fn drive_websocket(&mut self, now: Now, id: ConnId, connection: &mut Connection, bytes: &mut [u8]) {
+        let Stage::Operator(stage) = &mut connection.stage else {
+            return;
+        };
+        if connection.deadlines.gate().is_some() {
+            return stage.held.extend_from_slice(bytes);
+        }
+        let was_ready = stage.session.is_ready();
+        let read = self.read_messages(now, id, connection, bytes);
+        let Stage::Operator(stage) = &mut connection.stage else {
+            return;
+        };
+        if !was_ready && stage.session.is_ready() {
+            self.handshake_finished(now, connection);
+        }
+        match read {
+            Read::All => {}
+            Read::Closed => self.flush_after(now, id, connection),
+            // The close frame is in the outbox; the peer's answer, or the deadline, ends the connection.
+            Read::Failed => self.linger(now, connection),
+        }
+    }
+
+    fn read_messages(&mut self, now: Now, id: ConnId, connection: &mut Connection, bytes: &mut [u8]) -> Read {
+        let Stage::Operator(stage) = &mut connection.stage else {
+            return Read::All;
+        };
+        let OperatorStage { socket, session, held } = &mut **stage;
+        let mut rest = bytes;
+        loop {
+            let gate = session.not_before();
+            if gate > now.monotonic {
+                connection.deadlines.set_gate(Some(gate));
+                held.extend_from_slice(rest);
+                if !connection.reading_paused {
+                    connection.reading_paused = true;
+                    self.outputs.push_back(Output::PauseReading { conn: id });
+                }
+                return Read::All;
+            }
+            let Some(event) = socket.next(&mut rest, self.outbox.bytes(id)) else {
+                return Read::All;
+            };
+            connection.unanswered_pings = 0;
+            let text = match event {
+                Event::Text(text) => Some(text),
+                Event::Binary(bytes) => core::str::from_utf8(bytes).ok(),
+                Event::Alive => continue,
+                Event::Closed => return Read::Closed,
+                Event::Failed(fault) => {
+                    self.reports.push(Report::Closed {
+                        conn: id,
+                        reason: fault.reason().to_string(),
+                    });
+                    return Read::Failed;
+                }
+            };
+            let (operator, mut cx) = self.operator(now);
+            operator.message(&mut cx, id, connection.peer, session, text);
+            if self.outbox.is_closing(id) {
+                return Read::All;
+            }
+        }
+    }
+
+    fn handshake_finished(&mut self, now: Now, connection: &mut Connection) {
+        if let Counted::Pending(group) = connection.counted {
+            self.admission.finished(group);
+            connection.counted = Counted::Open(group);
+        }
+        connection
+            .deadlines
+            .set(Timer::Tick, now.monotonic.plus(self.settings.gateway.tick_interval));
+    }
+
+    /// The time has come to take messages again.
+    pub(super) fn gate_opened(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
+        connection.deadlines.set_gate(None);
+        let Stage::Operator(stage) = &mut connection.stage else {
+            return;
+        };
+        let mut held = core::mem::take(&mut stage.held);
+        self.drive_websocket(now, id, connection, &mut held);
+        if connection.deadlines.gate().is_none() && connection.reading_paused {
+            connection.reading_paused = false;
+            self.outputs.push_back(Output::ResumeReading { conn: id });
+        }
+    }
+
+    /// No `connect` came in time.
+    pub(super) fn handshake_timed_out(&mut self, id: ConnId) {
+        self.outbox.close(id, CloseCode::POLICY, "handshake timeout");
+    }
+
+    /// A `tick` and a ping are due; a peer that answered none of the last two is not there.
+    pub(super) fn tick(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
+        if connection.unanswered_pings >= 2 {
+            self.reports.push(Report::Closed {
+                conn: id,
+                reason: "no answer to pings".to_string(),
+            });
+            connection.sealed = true;
+            self.outputs.push_back(Output::Close {
+                conn: id,
+                how: CloseHow::Abort,
+            });
+            return;
+        }
+        connection.unanswered_pings += 1;
+        let (operator, mut cx) = self.operator(now);
+        operator.tick(&mut cx, id);
+        self.outbox.ping(id);
+        connection
+            .deadlines
+            .set(Timer::Tick, now.monotonic.plus(self.settings.gateway.tick_interval));
+    }
+}

@@ -1,0 +1,6 @@
+//! Limits: a state and the time in, a verdict out. They count; they never act.
+
+pub mod admission;
+pub mod lockout;
+pub mod throttle;
+pub mod window;

@@ -1,0 +1,113 @@
+//! What one input causes for connections, gathered per connection, so that it leaves in one write. Surfaces put messages in;
+//! the gateway takes the parcels out, and only it knows what a connection's limits are.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use bytes::BytesMut;
+
+use crate::id::{ConnId, EffectId};
+use crate::websocket::{CloseCode, send};
+
+/// The parcels of one input.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    parcels: Vec<Parcel>,
+}
+
+/// Everything for one connection.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The connection.
+    pub conn: ConnId,
+    /// Bytes, ready for the wire.
+    pub bytes: BytesMut,
+    /// A WebSocket close frame to send after them.
+    pub close: Option<(CloseCode, Cow<'static, str>)>,
+    /// How many requests that were in flight these bytes answer.
+    pub answers: u32,
+    /// An effect that may go on once the client has taken most of what waits for it.
+    pub then_proceed: Option<EffectId>,
+}
+
+impl Outbox {
+    /// The bytes for a connection, to append to.
+    pub fn bytes(&mut self, conn: ConnId) -> &mut BytesMut {
+        &mut self.parcel(conn).bytes
+    }
+
+    /// Appends a text message, which `write` writes; nothing once the connection is being closed.
+    pub fn text(&mut self, conn: ConnId, write: impl FnOnce(&mut BytesMut)) {
+        let parcel = self.parcel(conn);
+        if parcel.close.is_none() {
+            send::text_with(&mut parcel.bytes, write);
+        }
+    }
+
+    /// Appends a ping.
+    pub fn ping(&mut self, conn: ConnId) {
+        send::frame(self.bytes(conn), crate::websocket::Opcode::Ping, &[]);
+    }
+
+    /// A request that was in flight is answered by what was appended.
+    pub fn answered(&mut self, conn: ConnId) {
+        self.parcel(conn).answers += 1;
+    }
+
+    /// Closes the WebSocket after what was appended. The first close wins.
+    pub fn close(&mut self, conn: ConnId, code: CloseCode, reason: impl Into<Cow<'static, str>>) {
+        let parcel = self.parcel(conn);
+        if parcel.close.is_none() {
+            parcel.close = Some((code, reason.into()));
+        }
+    }
+
+    /// Whether a close was put in for this connection.
+    #[must_use]
+    pub fn is_closing(&self, conn: ConnId) -> bool {
+        self.parcels
+            .iter()
+            .any(|parcel| parcel.conn == conn && parcel.close.is_some())
+    }
+
+    /// Lets an effect go on once the client has taken most of what waits for it.
+    pub fn proceed_when_taken(&mut self, conn: ConnId, effect: EffectId) {
+        self.parcel(conn).then_proceed = Some(effect);
+    }
+
+    /// Takes a parcel out, the oldest first.
+    pub fn take(&mut self) -> Option<Parcel> {
+        if self.parcels.is_empty() {
+            None
+        } else {
+            Some(self.parcels.remove(0))
+        }
+    }
+
+    /// Takes the parcel of one connection out.
+    pub fn take_for(&mut self, conn: ConnId) -> Option<Parcel> {
+        let at = self.parcels.iter().rposition(|parcel| parcel.conn == conn)?;
+        Some(self.parcels.remove(at))
+    }
+
+    /// One input concerns one connection or a few, so a search from the end finds it at once.
+    fn parcel(&mut self, conn: ConnId) -> &mut Parcel {
+        let at = self
+            .parcels
+            .iter()
+            .rposition(|parcel| parcel.conn == conn)
+            .unwrap_or_else(|| {
+                let bytes = BytesMut::with_capacity(256);
+                self.parcels.push(Parcel {
+                    conn,
+                    bytes,
+                    close: None,
+                    answers: 0,
+                    then_proceed: None,
+                });
+                self.parcels.len() - 1
+            });
+        #[allow(clippy::indexing_slicing, reason = "`at` was found or pushed in this function")]
+        &mut self.parcels[at]
+    }
+}

@@ -1,0 +1,4 @@
+//! The protocols, one folder each. A surface knows messages, never sockets; and no surface names another.
+
+#[cfg(feature = "operator")]
+pub mod operator;

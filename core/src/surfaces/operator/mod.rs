@@ -1,0 +1,464 @@
+//! The operator protocol (OpenGoat gateway, version 1): JSON over WebSocket with a challenge, scopes, a rate limit and
+//! idempotent runs of agents. This page is its front door: what the gateway calls, and the table of methods.
+//! It never sees a socket: messages come in as text, answers go out through the outbox. Spec: `spec/operator.md`.
+
+mod connect;
+mod fields;
+mod handshake;
+mod health;
+mod params;
+mod queries;
+mod roots;
+mod runs;
+mod scope;
+mod session;
+mod sessions;
+mod transcript;
+mod wire;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde_json::value::RawValue;
+
+use health::Health;
+use params::{HistoryParams, ListParams, RunParams};
+use queries::{Queries, QueryKey};
+use roots::Roots;
+use runs::{Index, RunKey, Runs};
+use scope::Method;
+pub use session::Session;
+use session::{Awaiting, Ready, Stage};
+use wire::{Challenge, RequestFrame, Tick, Waiter, write_error, write_event, write_ok};
+pub use wire::{ErrorCode, PROTOCOL, WireError};
+
+use crate::auth::Authenticator;
+use crate::calls::{Calls, Owner};
+use crate::effect::{Completion, Effect, Outcome, Progress};
+use crate::id::{ConnId, EffectId};
+use crate::json::write_value;
+use crate::limits::throttle::RefusalLimits;
+use crate::machine::Peer;
+use crate::outbox::Outbox;
+use crate::random::Random;
+use crate::report::Report;
+use crate::settings::Settings;
+use crate::store::{Batch, Durability, Op, Reply};
+use crate::time::{Instant, Now};
+use crate::websocket::CloseCode;
+
+/// What the surface may use while it handles one input.
+pub struct Context<'a> {
+    /// The time.
+    pub now: Now,
+    /// The settings in force.
+    pub settings: &'a Arc<Settings>,
+    /// Randomness.
+    pub random: &'a mut Random,
+    /// The lock on the door.
+    pub auth: &'a mut Authenticator,
+    /// Where answers go.
+    pub outbox: &'a mut Outbox,
+    /// Where effects are started.
+    pub calls: &'a mut Calls,
+    /// Where facts for the log go.
+    pub reports: &'a mut Vec<Report>,
+}
+
+/// What an upgraded request told about its sender.
+#[derive(Clone, Copy, Debug)]
+pub struct UpgradeFacts<'a> {
+    /// The `Origin` header.
+    pub origin: Option<&'a str>,
+    /// The `Host` header.
+    pub host: Option<&'a str>,
+    /// When the connection was opened.
+    pub connected_at: crate::time::UnixMillis,
+}
+
+/// The operator surface: what all its connections share.
+#[derive(Debug)]
+pub struct Operator {
+    started: Now,
+    clients: u32,
+    /// The number of the last `tick`; one count for all clients.
+    event_seq: u64,
+    draining: bool,
+    health: Health,
+    roots: Roots,
+    runs: Runs,
+    index: Index,
+    queries: Queries,
+    pending: BTreeMap<EffectId, Pending>,
+}
+
+/// What an effect of this surface is for.
+#[derive(Debug)]
+enum Pending {
+    LoadIndex,
+    Root { configured: String },
+    Run(RunKey),
+    Query(QueryKey),
+}
+
+impl Operator {
+    /// A surface without clients; asks the store for what outlived the last one.
+    #[must_use]
+    pub fn new(settings: &Settings, now: Now, calls: &mut Calls) -> Self {
+        let mut operator = Self {
+            started: now,
+            clients: 0,
+            event_seq: 0,
+            draining: false,
+            health: Health::new(&settings.operator.home_dir),
+            roots: Roots::default(),
+            runs: Runs::default(),
+            index: Index::default(),
+            queries: Queries::default(),
+            pending: BTreeMap::new(),
+        };
+        let limit = settings.operator.idempotency_max_entries.saturating_mul(2);
+        let ops = alloc::vec![Op::Scan {
+            table: runs::INDEX,
+            prefix: String::new(),
+            limit
+        }];
+        let load = Effect::Store(Batch {
+            ops,
+            durability: Durability::Durable,
+        });
+        let effect = calls.start(load, Owner::Operator);
+        operator.pending.insert(effect, Pending::LoadIndex);
+        operator.reconfigure(settings, calls);
+        operator
+    }
+
+    /// Takes new settings: agents and their folders.
+    pub fn reconfigure(&mut self, settings: &Settings, calls: &mut Calls) {
+        self.health = Health::new(&settings.operator.home_dir);
+        let agents = &settings.agents;
+        self.roots = Roots::new(
+            &agents.workspace_roots,
+            agents.agents.iter().map(|agent| agent.workspace_dir.clone()),
+        );
+        let configured: Vec<String> = self.roots.all().cloned().collect();
+        for configured in configured {
+            let effect = calls.start(
+                Effect::RealPath {
+                    path: configured.clone(),
+                },
+                Owner::Operator,
+            );
+            self.pending.insert(effect, Pending::Root { configured });
+        }
+    }
+
+    /// Clients that finished the handshake.
+    #[must_use]
+    pub const fn clients(&self) -> u32 {
+        self.clients
+    }
+
+    /// Runs under way.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// A connection was upgraded: the challenge goes out.
+    pub fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId, facts: UpgradeFacts<'_>) -> Session {
+        let awaiting = Awaiting {
+            nonce: cx.random.uuid(),
+            conn_id: cx.random.uuid(),
+            origin: facts.origin.map(String::from),
+            host: facts.host.map(String::from),
+            connected_at: facts.connected_at,
+        };
+        let challenge = Challenge {
+            nonce: &awaiting.nonce,
+            ts: cx.now.wall.0,
+        };
+        cx.outbox
+            .text(conn, |out| write_event(out, "connect.challenge", &challenge, None));
+        Session {
+            stage: Stage::Awaiting(alloc::boxed::Box::new(awaiting)),
+            refusals: None,
+            not_before: Instant::ZERO,
+        }
+    }
+
+    /// A message came. `None`: a binary message that is not UTF-8.
+    pub fn message(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        peer: Peer,
+        session: &mut Session,
+        text: Option<&str>,
+    ) {
+        let text = text.unwrap_or_default();
+        match &mut session.stage {
+            Stage::Ready(_) => self.request(cx, conn, session, text),
+            Stage::Awaiting(awaiting) => match handshake::judge(cx.now, peer, awaiting, text, cx.settings, cx.auth) {
+                Ok(accepted) => {
+                    self.clients += 1;
+                    let started_at = self.started.wall.0;
+                    let uptime = self.uptime_ms(cx.now);
+                    let hello = handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
+                    cx.outbox
+                        .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                    cx.reports.push(Report::Authenticated {
+                        conn,
+                        peer,
+                        client: accepted.client,
+                    });
+                    session.stage = Stage::Ready(alloc::boxed::Box::new(accepted.ready));
+                }
+                Err(refused) => {
+                    cx.outbox
+                        .text(conn, |out| write_error(out, &refused.id, &refused.error));
+                    cx.outbox.close(conn, CloseCode::POLICY, refused.error.message.clone());
+                    let reason = refused.error.message.into_owned();
+                    cx.reports.push(Report::HandshakeRefused { conn, peer, reason });
+                    cx.reports.extend(refused.report);
+                }
+            },
+        }
+    }
+
+    /// The checks of section 5, in their order.
+    fn request(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &mut Session, text: &str) {
+        let frame = match RequestFrame::parse(text) {
+            Ok(frame) => frame,
+            Err(reason) => return refuse(cx, conn, session, "invalid", &WireError::invalid(reason)),
+        };
+        let now = cx.now.monotonic;
+        let Stage::Ready(ready) = &mut session.stage else {
+            return;
+        };
+        if let Err(wait) = ready.requests.admit(now, cx.settings.gateway.rate_limit_per_minute) {
+            let error = WireError::new(ErrorCode::RateLimited, "rate limit exceeded").retry_after(wait);
+            return refuse(cx, conn, session, &frame.id, &error);
+        }
+        let Some(method) = Method::parse(&frame.method) else {
+            let error = WireError::invalid(alloc::format!("unknown method: {}", frame.method));
+            return refuse(cx, conn, session, &frame.id, &error);
+        };
+        if !ready.scopes.allow(method) {
+            return refuse(
+                cx,
+                conn,
+                session,
+                &frame.id,
+                &WireError::new(ErrorCode::Forbidden, "missing scope"),
+            );
+        }
+        if ready.in_flight >= cx.settings.gateway.max_in_flight && method.is_deferred() {
+            let pause = core::time::Duration::from_millis(100);
+            let error = WireError::new(ErrorCode::RateLimited, "too many requests in flight").retry_after(pause);
+            session.not_before = now.plus(pause);
+            return refuse(cx, conn, session, &frame.id, &error);
+        }
+        match self.call(cx, conn, ready, method, &frame) {
+            Ok(()) => ready.in_flight += u32::from(method.is_deferred()),
+            Err(error) if error.code == ErrorCode::Unavailable => {
+                cx.outbox.text(conn, |out| write_error(out, &frame.id, &error));
+            }
+            Err(error) => refuse(cx, conn, session, &frame.id, &error),
+        }
+    }
+
+    /// The table of methods. `Ok`: it is answered, or (a deferred method) will be.
+    fn call(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        ready: &Ready,
+        method: Method,
+        frame: &RequestFrame<'_>,
+    ) -> Result<(), WireError> {
+        let params: Option<&RawValue> = frame.params;
+        let waiter = || Waiter {
+            conn,
+            id: frame.id.clone().into_owned(),
+        };
+        match method {
+            Method::Health => {
+                let (health, connected_at, wall) = (&mut self.health, ready.connected_at, cx.now.wall);
+                cx.outbox.text(conn, |out| {
+                    write_ok(out, &frame.id, |out| health.write(out, connected_at, wall))
+                });
+            }
+            Method::AgentList => {
+                let agents = AgentList::of(cx.settings);
+                cx.outbox
+                    .text(conn, |out| write_ok(out, &frame.id, |out| write_value(out, &agents)));
+            }
+            Method::AgentRun => {
+                let params = RunParams::parse(params).map_err(WireError::invalid)?;
+                self.run(cx, conn, ready.identity, frame.id.clone().into_owned(), params)?;
+            }
+            Method::AgentCancel => {
+                let run_id = params::cancel(params).map_err(WireError::invalid)?;
+                let cancelled = self.cancel_run(cx, conn, &ready.identity, &run_id);
+                let payload = Cancelled {
+                    run_id: &run_id,
+                    cancelled,
+                };
+                cx.outbox
+                    .text(conn, |out| write_ok(out, &frame.id, |out| write_value(out, &payload)));
+            }
+            Method::SessionList => {
+                let params = ListParams::parse(params).map_err(WireError::invalid)?;
+                self.list_sessions(cx, waiter(), params)?;
+            }
+            Method::SessionHistory => {
+                let params = HistoryParams::parse(params).map_err(WireError::invalid)?;
+                self.session_history(cx, waiter(), params)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// It is time for a client's `tick`.
+    pub fn tick(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.event_seq += 1;
+        let tick = Tick {
+            ts: cx.now.wall.0,
+            uptime_ms: self.uptime_ms(cx.now),
+        };
+        cx.outbox
+            .text(conn, |out| write_event(out, "tick", &tick, Some(self.event_seq)));
+    }
+
+    /// A connection is gone. Its runs go on.
+    pub fn closed(&mut self, session: &Session) {
+        if session.is_ready() {
+            self.clients = self.clients.saturating_sub(1);
+        }
+    }
+
+    /// An effect of this surface is over.
+    pub fn completed(&mut self, cx: &mut Context<'_>, effect: EffectId, outcome: Outcome) {
+        match self.pending.remove(&effect) {
+            Some(Pending::Run(run)) => self.run_completed(cx, run, outcome),
+            Some(Pending::Query(query)) => self.query_completed(cx, query, outcome),
+            Some(Pending::Root { configured }) => {
+                if let Ok(Completion::Path(real)) = outcome {
+                    self.roots.resolved(&configured, &real);
+                }
+            }
+            Some(Pending::LoadIndex) => {
+                match runs::first_reply(outcome) {
+                    Ok(Reply::Records(records)) => self.index.load(&records),
+                    Ok(_) => self.index.load(&[]),
+                    Err(detail) => {
+                        cx.reports.push(Report::EffectFailed {
+                            what: "earlier results cannot be read",
+                            detail,
+                        });
+                        self.index.load(&[]);
+                    }
+                }
+                self.index_loaded(cx);
+            }
+            None => {}
+        }
+    }
+
+    /// An effect of this surface tells something.
+    pub fn progressed(&mut self, cx: &mut Context<'_>, effect: EffectId, progress: &Progress) {
+        match self.pending.get(&effect) {
+            Some(Pending::Run(run)) => self.run_progressed(cx, *run, effect, progress),
+            _ => cx.calls.proceed(effect),
+        }
+    }
+
+    /// No run is taken in from now on.
+    pub const fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// The grace for draining is over: what still runs is stopped.
+    pub fn stop(&mut self, cx: &mut Context<'_>) {
+        self.stop_all_runs(cx);
+    }
+
+    /// When [`Self::on_deadline`] wants to be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.runs.next_deadline()
+    }
+
+    /// A deadline passed.
+    pub fn on_deadline(&mut self, cx: &mut Context<'_>) {
+        self.stop_late_runs(cx);
+    }
+
+    const fn uptime_ms(&self, now: Now) -> u64 {
+        now.monotonic.since(self.started.monotonic).as_millis() as u64
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>, effect: Effect, pending: Pending) -> EffectId {
+        let effect = cx.calls.start(effect, Owner::Operator);
+        self.pending.insert(effect, pending);
+        effect
+    }
+}
+
+/// Answers a request that is refused, and counts it.
+fn refuse(cx: &mut Context<'_>, conn: ConnId, session: &mut Session, id: &str, error: &WireError) {
+    cx.outbox.text(conn, |out| write_error(out, id, error));
+    let gateway = &cx.settings.gateway;
+    let limits = RefusalLimits {
+        burst: gateway.refusal_burst,
+        per_second: gateway.refusals_per_second,
+        per_minute: gateway.max_refused_per_minute,
+    };
+    if session.refusals.is_none() {
+        cx.reports.push(Report::Refusals { conn, count: 1 });
+    }
+    if !session.refuse(cx.now.monotonic, limits) {
+        cx.outbox.close(conn, CloseCode::POLICY, "too many refused requests");
+    }
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cancelled<'a> {
+    run_id: &'a str,
+    cancelled: bool,
+}
+
+/// The payload of `agent.list`.
+#[derive(serde::Serialize)]
+struct AgentList<'a> {
+    agents: Vec<ListedAgent<'a>>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedAgent<'a> {
+    id: &'a str,
+    display_name: &'a str,
+    workspace_dir: &'a str,
+    internal_config_dir: &'a str,
+}
+
+impl<'a> AgentList<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        let agents = settings.agents.agents.iter();
+        Self {
+            agents: agents
+                .map(|agent| ListedAgent {
+                    id: &agent.id,
+                    display_name: &agent.display_name,
+                    workspace_dir: &agent.workspace_dir,
+                    internal_config_dir: &agent.internal_config_dir,
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Paths that a person wrote, made absolute and real. Reads the file system, changes nothing.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::environment::Environment;
+
+/// `written` seen from `base`; `~/` is the home folder. `.` and `..` are taken out by name.
+pub(crate) fn absolute(written: &str, base: &Path, home: Option<&Path>) -> PathBuf {
+    let joined = match (written.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => base.join(written),
+    };
+    let mut plain = PathBuf::new();
+    for part in joined.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+/// The path without links, as far as it exists: what the system will call a file that is made there.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// The state folder: the flag, `PORTCULLIS_STATE_DIR`, `$XDG_STATE_HOME/portcullis`, `~/.local/state/portcullis`.
+pub(crate) fn state_dir(flag: Option<&str>, environment: &Environment, working_dir: &Path) -> Option<PathBuf> {
+    let home = home(environment);
+    if let Some(written) = flag.or_else(|| environment.get("PORTCULLIS_STATE_DIR")) {
+        return Some(real(&absolute(written, working_dir, home.as_deref())));
+    }
+    // The XDG specification has relative paths ignored.
+    let xdg = environment
+        .get("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    xdg.or_else(|| home.map(|home| home.join(".local/state")))
+        .map(|folder| real(&folder.join("portcullis")))
+}
+
+/// The user's home folder.
+pub(crate) fn home(environment: &Environment) -> Option<PathBuf> {
+    environment
+        .get("HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}
+
+/// The program that `written` names: itself when it is a path, else the first of that name on `search`.
+pub(crate) fn program(written: &str, search: Option<&str>) -> Option<PathBuf> {
+    if written.contains('/') {
+        return Some(PathBuf::from(written)).filter(|path| is_program(path));
+    }
+    std::env::split_paths(OsStr::new(search?))
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(written))
+        .find(|path| is_program(path))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_paths_become_absolute() {
+        let home = Path::new("/home/goat");
+        for (written, path) in [
+            ("/a/b", "/a/b"),
+            ("b/../c/./d", "/base/c/d"),
+            ("../x", "/x"),
+            ("../../../x", "/x"),
+            ("~/x", "/home/goat/x"),
+            ("~x", "/base/~x"),
+        ] {
+            assert_eq!(
+                absolute(written, Path::new("/base"), Some(home)),
+                Path::new(path),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_state_folder_in_its_order() {
+        let all = [("PORTCULLIS_STATE_DIR", "/p"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
+        let of = |flag, from: usize| state_dir(flag, &all.into_iter().skip(from).collect(), Path::new("/cwd"));
+        assert_eq!(of(Some("flag"), 0), Some("/cwd/flag".into()));
+        assert_eq!(of(None, 0), Some("/p".into()));
+        assert_eq!(of(None, 1), Some("/x/portcullis".into()));
+        assert_eq!(of(None, 2), Some("/h/.local/state/portcullis".into()));
+        assert_eq!(of(None, 3), None);
+    }
+
+    #[test]
+    fn programs_are_found_or_not() {
+        assert!(program("sh", Some("/nowhere:/bin:/usr/bin")).unwrap().is_absolute());
+        assert!(program("/bin/sh", None).is_some());
+        assert_eq!(program("no-such-program-here", Some("/bin")), None);
+        assert_eq!(program("/etc/passwd", None), None);
+        assert_eq!(program("sh", Some("")), None);
+    }
+}

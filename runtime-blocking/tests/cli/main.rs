@@ -1,0 +1,14 @@
+//! The command line from outside: what it prints, where, and whether it succeeds. Proves `spec/cli.md`.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::result_large_err,
+    reason = "helpers of tests may panic as tests may"
+)]
+
+mod call;
+mod fake_gateway;
+mod gateway;
+mod process;
+mod remote;

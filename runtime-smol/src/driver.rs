@@ -1,0 +1,452 @@
+//! Drives the machine: one input, then everything that it causes. All bytes that one input causes for a connection leave
+//! in one system call, and what the sockets took is told to the machine in the same turn.
+//!
+//! It decides nothing: it looks connections and effects up by name and does what the output says.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+use portcullis_blocking::clock::Clock;
+use portcullis_blocking::reporting;
+use portcullis_core::effect::Outcome;
+use portcullis_core::id::{ConnId, EffectId};
+use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output, Peer};
+use smol::LocalExecutor;
+use smol::channel::Sender;
+
+use crate::deadline::Deadline;
+use crate::effects::Effects;
+use crate::link::{Decrypted, Link};
+use crate::secure::Secure;
+use crate::watch::{Interest, Watch};
+
+/// One read of a socket is at most this long; the one buffer of the thread has this size.
+pub(crate) const READ_MAX: usize = 16 * 1024;
+/// After so many bytes sent in one turn the rest waits for its connection's task, so that others have their turn.
+const SENT_PER_TURN_MAX: usize = 256 * 1024;
+/// Scratch space beyond this many entries is given back after the turn that needed it.
+const SCRATCH_MAX: usize = 1024;
+
+/// A machine and everything that is open on its behalf. Lives on one thread.
+pub(crate) struct Driver<M> {
+    pub(crate) clock: Clock,
+    pub(crate) deadline: Deadline,
+    pub(crate) effects: Effects,
+    pub(crate) watch: Watch,
+    engine: RefCell<Engine<M>>,
+    links: RefCell<HashMap<ConnId, Rc<Link>>>,
+    buffer: RefCell<Box<[u8]>>,
+    next_conn: Cell<ConnId>,
+    executor: Weak<LocalExecutor<'static>>,
+    /// The tasks that accept; dropping them closes the listening sockets.
+    accepting: RefCell<Vec<smol::Task<()>>>,
+    drained: Sender<io::Result<()>>,
+}
+
+/// What one turn works with.
+struct Engine<M> {
+    machine: M,
+    gathered: Vec<Gathered>,
+    events: VecDeque<Event>,
+    sent: usize,
+}
+
+/// Something that a drain of outputs wants done on a connection, kept until the drain ends.
+struct Gathered {
+    link: Rc<Link>,
+    what: Gather,
+}
+
+enum Gather {
+    Bytes(Bytes),
+    Close,
+}
+
+/// What carrying out outputs brought about; told to the machine before the turn ends.
+enum Event {
+    Sent { conn: ConnId, bytes: usize },
+    Gone { conn: ConnId, why: GoneReason },
+    Completed { effect: EffectId, outcome: Outcome },
+}
+
+impl Event {
+    fn into_input(self) -> Input<'static> {
+        match self {
+            Self::Sent { conn, bytes } => Input::Sent { conn, bytes },
+            Self::Gone { conn, why } => Input::Gone { conn, why },
+            Self::Completed { effect, outcome } => Input::Completed { effect, outcome },
+        }
+    }
+}
+
+impl<M: Machine + 'static> Driver<M> {
+    /// A driver for `machine` whose tasks run on `executor`; it tells `drained` when there is nothing more to do ever.
+    pub(crate) fn new(
+        machine: M,
+        clock: Clock,
+        effects: Effects,
+        watch: Watch,
+        executor: &Rc<LocalExecutor<'static>>,
+        drained: Sender<io::Result<()>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            clock,
+            deadline: Deadline::default(),
+            effects,
+            watch,
+            engine: RefCell::new(Engine {
+                machine,
+                gathered: Vec::new(),
+                events: VecDeque::new(),
+                sent: 0,
+            }),
+            links: RefCell::default(),
+            buffer: RefCell::new(vec![0; READ_MAX].into_boxed_slice()),
+            next_conn: Cell::new(ConnId::FIRST),
+            executor: Rc::downgrade(executor),
+            accepting: RefCell::default(),
+            drained,
+        })
+    }
+
+    /// Starts a task on the machine's thread. `None` when the server is being taken down.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Option<smol::Task<()>> {
+        self.executor.upgrade().map(|executor| executor.spawn(task))
+    }
+
+    /// Nothing can be served any more.
+    pub(crate) fn fail(&self, error: io::Error) {
+        // When the machine has drained already, that counts.
+        let _ = self.drained.try_send(Err(error));
+    }
+
+    /// Keeps a task that accepts connections until [`Output::StopAccepting`].
+    pub(crate) fn keep_accepting(&self, task: smol::Task<()>) {
+        self.accepting.borrow_mut().push(task);
+    }
+
+    /// One input and everything that it causes. `current` is the connection that the caller serves, if any: it is found
+    /// without a look into the table, and its task is not woken because it is running.
+    pub(crate) fn turn(self: &Rc<Self>, current: Option<&Rc<Link>>, input: Input<'_>) {
+        let now = self.clock.now();
+        let mut engine = self.engine.borrow_mut();
+        engine.sent = 0;
+        engine.machine.handle(now, input);
+        loop {
+            self.drain(&mut engine, current);
+            if !engine.gathered.is_empty() {
+                self.send_gathered(&mut engine);
+            }
+            let Some(event) = engine.events.pop_front() else { return };
+            engine.machine.handle(now, event.into_input());
+        }
+    }
+
+    fn drain(self: &Rc<Self>, engine: &mut Engine<M>, current: Option<&Rc<Link>>) {
+        loop {
+            match engine.machine.poll() {
+                Output::Transmit { conn, bytes } => {
+                    if let Some(link) = self.find(current, conn) {
+                        engine.gathered.push(Gathered {
+                            link,
+                            what: Gather::Bytes(bytes),
+                        });
+                    }
+                }
+                Output::Idle { wake_at } => return self.deadline.set(wake_at),
+                Output::Drained => {
+                    // Told once is enough; the channel holds one.
+                    let _ = self.drained.try_send(Ok(()));
+                    return;
+                }
+                output => self.carry_out(engine, current, output),
+            }
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, engine: &mut Engine<M>, current: Option<&Rc<Link>>, output: Output) {
+        match output {
+            Output::PauseReading { conn } => self.set_paused(engine, current, conn, true),
+            Output::ResumeReading { conn } => self.set_paused(engine, current, conn, false),
+            Output::Close {
+                conn,
+                how: CloseHow::Flush,
+            } => {
+                if let Some(link) = self.find(current, conn) {
+                    engine.gathered.push(Gathered {
+                        link,
+                        what: Gather::Close,
+                    });
+                }
+            }
+            Output::Close {
+                conn,
+                how: CloseHow::Abort,
+            } => {
+                if let Some(link) = self.find(current, conn) {
+                    if link.is_waiting() || engine.gathered.iter().any(|gathered| Rc::ptr_eq(&gathered.link, &link)) {
+                        link.reset_on_drop();
+                    }
+                    self.end(engine, &link, GoneReason::Aborted);
+                }
+            }
+            Output::Start { effect, what } => {
+                if let Err(fault) = Effects::start(self, effect, *what) {
+                    engine.events.push_back(Event::Completed {
+                        effect,
+                        outcome: Err(fault),
+                    });
+                }
+            }
+            Output::Continue { effect } => self.effects.proceed(effect),
+            Output::Cancel { effect } => self.effects.cancel(effect),
+            Output::StopAccepting => self.accepting.borrow_mut().clear(),
+            Output::Report(report) => reporting::log(&report),
+            Output::Transmit { .. } | Output::Idle { .. } | Output::Drained => {}
+        }
+    }
+
+    fn find(&self, current: Option<&Rc<Link>>, conn: ConnId) -> Option<Rc<Link>> {
+        match current {
+            Some(link) if link.conn() == conn => Some(link.clone()),
+            _ => self.links.borrow().get(&conn).cloned(),
+        }
+    }
+
+    fn set_paused(&self, engine: &mut Engine<M>, current: Option<&Rc<Link>>, conn: ConnId, paused: bool) {
+        if let Some(link) = self.find(current, conn) {
+            link.set_paused(paused);
+            self.rewatch(engine, &link);
+        }
+    }
+
+    /// Carries out what a drain gathered: one system call for each connection.
+    fn send_gathered(&self, engine: &mut Engine<M>) {
+        let mut gathered = std::mem::take(&mut engine.gathered);
+        // Most drains touch one connection once. Otherwise what belongs together is brought together, in its order.
+        gathered.sort_by_key(|gathered| gathered.link.conn());
+        let mut rest = gathered.drain(..).peekable();
+        while let Some(Gathered { link, what }) = rest.next() {
+            let is_last = rest.peek().is_none_or(|next| next.link.conn() != link.conn());
+            self.gather(engine, &link, what, is_last);
+        }
+        drop(rest);
+        if gathered.capacity() <= SCRATCH_MAX {
+            engine.gathered = gathered;
+        }
+    }
+
+    fn gather(&self, engine: &mut Engine<M>, link: &Rc<Link>, what: Gather, is_last: bool) {
+        match what {
+            Gather::Bytes(bytes) if !link.is_open_for_writing() || bytes.is_empty() => drop(bytes),
+            Gather::Bytes(bytes) if is_last && link.is_direct() && engine.sent < SENT_PER_TURN_MAX => {
+                return self.send_now(engine, link, bytes);
+            }
+            Gather::Bytes(bytes) => link.queue(bytes),
+            Gather::Close => link.set_closing(),
+        }
+        if is_last {
+            if engine.sent < SENT_PER_TURN_MAX {
+                self.flush(engine, link);
+            } else {
+                self.rewatch(engine, link);
+            }
+        }
+    }
+
+    /// The way of almost every response: nothing waits, and the socket takes all of it.
+    fn send_now(&self, engine: &mut Engine<M>, link: &Rc<Link>, bytes: Bytes) {
+        match link.send(&bytes) {
+            Ok(count) => {
+                if count < bytes.len() {
+                    link.queue(bytes.slice(count..));
+                    self.rewatch(engine, link);
+                }
+                Self::sent(engine, link, count);
+            }
+            Err(_) => self.end(engine, link, GoneReason::Failed),
+        }
+    }
+
+    fn flush(&self, engine: &mut Engine<M>, link: &Rc<Link>) {
+        match link.flush() {
+            Ok(count) => {
+                Self::sent(engine, link, count);
+                if link.finish() {
+                    self.end(engine, link, GoneReason::Closed);
+                }
+                self.rewatch(engine, link);
+            }
+            Err(_) => self.end(engine, link, GoneReason::Failed),
+        }
+    }
+
+    /// What a connection is wanted for may have changed.
+    fn rewatch(&self, engine: &mut Engine<M>, link: &Rc<Link>) {
+        if !link.is_gone() && link.watch(&self.watch).is_err() {
+            self.end(engine, link, GoneReason::Failed);
+        }
+    }
+
+    fn sent(engine: &mut Engine<M>, link: &Link, bytes: usize) {
+        if bytes > 0 {
+            engine.sent += bytes;
+            engine.events.push_back(Event::Sent {
+                conn: link.conn(),
+                bytes,
+            });
+        }
+    }
+
+    fn end(&self, engine: &mut Engine<M>, link: &Rc<Link>, why: GoneReason) {
+        if link.set_gone() {
+            self.links.borrow_mut().remove(&link.conn());
+            engine.events.push_back(Event::Gone { conn: link.conn(), why });
+        }
+    }
+
+    /// A new connection over a connected non-blocking socket. It is in the table, but nobody serves it yet.
+    pub(crate) fn adopt(&self, socket: OwnedFd, tls: Option<Secure>) -> Rc<Link> {
+        let conn = self.next_conn.get();
+        self.next_conn.set(conn.next());
+        let link = Rc::new(Link::new(conn, socket, tls));
+        self.links.borrow_mut().insert(conn, link.clone());
+        link
+    }
+
+    /// Has a connection served from now on, and for what it is wanted for now.
+    pub(crate) fn serve(self: &Rc<Self>, link: &Rc<Link>) {
+        if !link.is_gone() && link.watch(&self.watch).is_err() {
+            self.lost(link, GoneReason::Failed);
+        }
+    }
+
+    /// A watched connection is ready: at most one write and one read, so that a peer that floods us gets no more than
+    /// everybody else.
+    pub(crate) fn ready(self: &Rc<Self>, conn: ConnId, ready: Interest) {
+        let Some(link) = self.links.borrow().get(&conn).cloned() else {
+            return;
+        };
+        if ready.write && link.wants_write() {
+            self.write(&link);
+        }
+        if ready.read && link.wants_read() {
+            self.read(&link);
+        }
+        self.serve(&link);
+    }
+
+    /// Takes an accepted socket over.
+    pub(crate) fn open(
+        self: &Rc<Self>,
+        socket: OwnedFd,
+        listener: portcullis_core::id::ListenerId,
+        peer: Peer,
+    ) -> io::Result<()> {
+        let link = self.adopt(socket, None);
+        self.turn(
+            None,
+            Input::Opened {
+                conn: link.conn(),
+                listener,
+                peer,
+            },
+        );
+        self.serve(&link);
+        Ok(())
+    }
+
+    /// The socket may be read: one read, one turn.
+    pub(crate) fn read(self: &Rc<Self>, link: &Rc<Link>) {
+        let mut buffer = self.buffer.borrow_mut();
+        match link.receive(&mut buffer) {
+            // TLS ends in order before the stream does; without that, somebody may have cut it short.
+            Ok(0) if link.is_secure() => self.lost(link, GoneReason::Failed),
+            Ok(0) => self.read_ended(link),
+            Ok(count) => {
+                let Some(bytes) = buffer.get_mut(..count) else { return };
+                if link.is_secure() {
+                    self.read_secure(link, bytes);
+                } else {
+                    self.turn(
+                        Some(link),
+                        Input::Received {
+                            conn: link.conn(),
+                            bytes,
+                        },
+                    );
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => self.lost(link, GoneReason::Failed),
+        }
+    }
+
+    fn read_secure(self: &Rc<Self>, link: &Rc<Link>, bytes: &[u8]) {
+        match link.decrypt(bytes) {
+            Ok(said) => self.hear(link, said),
+            Err(_) => self.lost(link, GoneReason::Failed),
+        }
+    }
+
+    /// Hands decrypted bytes to the machine.
+    pub(crate) fn hear(self: &Rc<Self>, link: &Rc<Link>, mut said: Decrypted) {
+        for bytes in said.plain.chunks_mut(READ_MAX) {
+            if link.is_gone() {
+                return;
+            }
+            self.turn(
+                Some(link),
+                Input::Received {
+                    conn: link.conn(),
+                    bytes,
+                },
+            );
+        }
+        if said.ended {
+            self.read_ended(link);
+        }
+    }
+
+    fn read_ended(self: &Rc<Self>, link: &Rc<Link>) {
+        if link.is_gone() {
+            return;
+        }
+        link.set_read_ended();
+        self.turn(Some(link), Input::ReadClosed { conn: link.conn() });
+        if link.finish() {
+            self.lost(link, GoneReason::Closed);
+        }
+    }
+
+    /// The socket may take more: sends what waits and tells what it took.
+    pub(crate) fn write(self: &Rc<Self>, link: &Rc<Link>) {
+        match link.flush() {
+            Ok(0) => {}
+            Ok(bytes) => self.turn(
+                Some(link),
+                Input::Sent {
+                    conn: link.conn(),
+                    bytes,
+                },
+            ),
+            Err(_) => return self.lost(link, GoneReason::Failed),
+        }
+        if link.finish() {
+            self.lost(link, GoneReason::Closed);
+        }
+    }
+
+    /// A connection ended outside a turn.
+    pub(crate) fn lost(self: &Rc<Self>, link: &Rc<Link>, why: GoneReason) {
+        if link.set_gone() {
+            self.links.borrow_mut().remove(&link.conn());
+            self.turn(None, Input::Gone { conn: link.conn(), why });
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `portcullis`: the gateway on smol, one thread for all connections. Everything but the loop that moves bytes is taken
+//! from elsewhere: command line, settings and store from runtime-blocking, the machine from the core.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::process::ExitCode;
+
+use portcullis_blocking::cli::{self, PreparedGateway, Runtime};
+use portcullis_blocking::clock::Clock;
+use portcullis_blocking::store::Store;
+use portcullis_blocking::tls::ClientTls;
+use portcullis_core::gateway::Gateway;
+use portcullis_smol::{Host, serve};
+
+struct Smol;
+
+impl Runtime for Smol {
+    fn name(&self) -> &'static str {
+        "smol"
+    }
+
+    fn serve(&self, mut prepared: PreparedGateway) -> io::Result<()> {
+        let clock = Clock::start();
+        // One gateway at a time holds a store: a second one with the same state folder ends here.
+        let store = Store::open(&prepared.state_dir.join("store.redb")).map_err(io::Error::other)?;
+        let mut host = Host::new(store, ClientTls::new(None), clock);
+        host.signals = true;
+        prepared.announce()?;
+        let machine = Gateway::new(prepared.settings, prepared.seed, clock.now());
+        serve(machine, prepared.listeners, host)
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main(&Smol)
+}
