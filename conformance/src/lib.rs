@@ -1,1 +1,18 @@
-//! portcullis-conformance
+//! The conformance suite of Portcullis: plays the vectors of `spec/vectors` against a core in memory, both runtimes and any
+//! URL, and says where a gateway differs. Its clients are its own, so that no codec is only tested against itself.
+#![forbid(unsafe_code)]
+
+pub mod child;
+pub mod client;
+pub mod echo;
+mod line;
+pub mod load;
+pub mod pattern;
+pub mod play;
+pub mod report;
+pub mod run;
+pub mod serve;
+pub mod split;
+pub mod target;
+pub mod vector;
+pub mod world;

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod effects;
 pub mod entropy;
 pub mod reporting;
+pub mod server;
 pub mod settings;
 pub mod signals;
 pub mod store;

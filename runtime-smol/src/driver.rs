@@ -3,11 +3,12 @@
 //!
 //! It decides nothing: it looks connections and effects up by name and does what the output says.
 
+mod traffic;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
@@ -15,15 +16,14 @@ use portcullis_blocking::clock::Clock;
 use portcullis_blocking::reporting;
 use portcullis_core::effect::Outcome;
 use portcullis_core::id::{ConnId, EffectId};
-use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output, Peer};
+use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output};
 use smol::LocalExecutor;
 use smol::channel::Sender;
 
 use crate::deadline::Deadline;
 use crate::effects::Effects;
-use crate::link::{Decrypted, Link};
-use crate::secure::Secure;
-use crate::watch::{Interest, Watch};
+use crate::link::Link;
+use crate::watch::Watch;
 
 /// One read of a socket is at most this long; the one buffer of the thread has this size.
 pub(crate) const READ_MAX: usize = 16 * 1024;
@@ -54,6 +54,8 @@ struct Engine<M> {
     gathered: Vec<Gathered>,
     events: VecDeque<Event>,
     sent: usize,
+    /// It has said that there is nothing more to do ever, and hears nothing more.
+    drained: bool,
 }
 
 /// Something that a drain of outputs wants done on a connection, kept until the drain ends.
@@ -104,6 +106,7 @@ impl<M: Machine + 'static> Driver<M> {
                 gathered: Vec::new(),
                 events: VecDeque::new(),
                 sent: 0,
+                drained: false,
             }),
             links: RefCell::default(),
             buffer: RefCell::new(vec![0; READ_MAX].into_boxed_slice()),
@@ -131,10 +134,13 @@ impl<M: Machine + 'static> Driver<M> {
     }
 
     /// One input and everything that it causes. `current` is the connection that the caller serves, if any: it is found
-    /// without a look into the table, and its task is not woken because it is running.
+    /// without a look into the table.
     pub(crate) fn turn(self: &Rc<Self>, current: Option<&Rc<Link>>, input: Input<'_>) {
         let now = self.clock.now();
         let mut engine = self.engine.borrow_mut();
+        if engine.drained {
+            return;
+        }
         engine.sent = 0;
         engine.machine.handle(now, input);
         loop {
@@ -143,6 +149,9 @@ impl<M: Machine + 'static> Driver<M> {
                 self.send_gathered(&mut engine);
             }
             let Some(event) = engine.events.pop_front() else { return };
+            if engine.drained {
+                return;
+            }
             engine.machine.handle(now, event.into_input());
         }
     }
@@ -160,6 +169,7 @@ impl<M: Machine + 'static> Driver<M> {
                 }
                 Output::Idle { wake_at } => return self.deadline.set(wake_at),
                 Output::Drained => {
+                    engine.drained = true;
                     // Told once is enough; the channel holds one.
                     let _ = self.drained.try_send(Ok(()));
                     return;
@@ -307,146 +317,6 @@ impl<M: Machine + 'static> Driver<M> {
         if link.set_gone() {
             self.links.borrow_mut().remove(&link.conn());
             engine.events.push_back(Event::Gone { conn: link.conn(), why });
-        }
-    }
-
-    /// A new connection over a connected non-blocking socket. It is in the table, but nobody serves it yet.
-    pub(crate) fn adopt(&self, socket: OwnedFd, tls: Option<Secure>) -> Rc<Link> {
-        let conn = self.next_conn.get();
-        self.next_conn.set(conn.next());
-        let link = Rc::new(Link::new(conn, socket, tls));
-        self.links.borrow_mut().insert(conn, link.clone());
-        link
-    }
-
-    /// Has a connection served from now on, and for what it is wanted for now.
-    pub(crate) fn serve(self: &Rc<Self>, link: &Rc<Link>) {
-        if !link.is_gone() && link.watch(&self.watch).is_err() {
-            self.lost(link, GoneReason::Failed);
-        }
-    }
-
-    /// A watched connection is ready: at most one write and one read, so that a peer that floods us gets no more than
-    /// everybody else.
-    pub(crate) fn ready(self: &Rc<Self>, conn: ConnId, ready: Interest) {
-        let Some(link) = self.links.borrow().get(&conn).cloned() else {
-            return;
-        };
-        if ready.write && link.wants_write() {
-            self.write(&link);
-        }
-        if ready.read && link.wants_read() {
-            self.read(&link);
-        }
-        self.serve(&link);
-    }
-
-    /// Takes an accepted socket over.
-    pub(crate) fn open(
-        self: &Rc<Self>,
-        socket: OwnedFd,
-        listener: portcullis_core::id::ListenerId,
-        peer: Peer,
-    ) -> io::Result<()> {
-        let link = self.adopt(socket, None);
-        self.turn(
-            None,
-            Input::Opened {
-                conn: link.conn(),
-                listener,
-                peer,
-            },
-        );
-        self.serve(&link);
-        Ok(())
-    }
-
-    /// The socket may be read: one read, one turn.
-    pub(crate) fn read(self: &Rc<Self>, link: &Rc<Link>) {
-        let mut buffer = self.buffer.borrow_mut();
-        match link.receive(&mut buffer) {
-            // TLS ends in order before the stream does; without that, somebody may have cut it short.
-            Ok(0) if link.is_secure() => self.lost(link, GoneReason::Failed),
-            Ok(0) => self.read_ended(link),
-            Ok(count) => {
-                let Some(bytes) = buffer.get_mut(..count) else { return };
-                if link.is_secure() {
-                    self.read_secure(link, bytes);
-                } else {
-                    self.turn(
-                        Some(link),
-                        Input::Received {
-                            conn: link.conn(),
-                            bytes,
-                        },
-                    );
-                }
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => self.lost(link, GoneReason::Failed),
-        }
-    }
-
-    fn read_secure(self: &Rc<Self>, link: &Rc<Link>, bytes: &[u8]) {
-        match link.decrypt(bytes) {
-            Ok(said) => self.hear(link, said),
-            Err(_) => self.lost(link, GoneReason::Failed),
-        }
-    }
-
-    /// Hands decrypted bytes to the machine.
-    pub(crate) fn hear(self: &Rc<Self>, link: &Rc<Link>, mut said: Decrypted) {
-        for bytes in said.plain.chunks_mut(READ_MAX) {
-            if link.is_gone() {
-                return;
-            }
-            self.turn(
-                Some(link),
-                Input::Received {
-                    conn: link.conn(),
-                    bytes,
-                },
-            );
-        }
-        if said.ended {
-            self.read_ended(link);
-        }
-    }
-
-    fn read_ended(self: &Rc<Self>, link: &Rc<Link>) {
-        if link.is_gone() {
-            return;
-        }
-        link.set_read_ended();
-        self.turn(Some(link), Input::ReadClosed { conn: link.conn() });
-        if link.finish() {
-            self.lost(link, GoneReason::Closed);
-        }
-    }
-
-    /// The socket may take more: sends what waits and tells what it took.
-    pub(crate) fn write(self: &Rc<Self>, link: &Rc<Link>) {
-        match link.flush() {
-            Ok(0) => {}
-            Ok(bytes) => self.turn(
-                Some(link),
-                Input::Sent {
-                    conn: link.conn(),
-                    bytes,
-                },
-            ),
-            Err(_) => return self.lost(link, GoneReason::Failed),
-        }
-        if link.finish() {
-            self.lost(link, GoneReason::Closed);
-        }
-    }
-
-    /// A connection ended outside a turn.
-    pub(crate) fn lost(self: &Rc<Self>, link: &Rc<Link>, why: GoneReason) {
-        if link.set_gone() {
-            self.links.borrow_mut().remove(&link.conn());
-            self.turn(None, Input::Gone { conn: link.conn(), why });
         }
     }
 }

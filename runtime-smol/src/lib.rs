@@ -2,7 +2,7 @@
 //! and carries out its effects; it decides nothing.
 //!
 //! Made so that a request costs little more than the system calls that it cannot do without, and an idle connection
-//! little more than its socket: one read buffer for all, no timers of their own, tasks of two pointers.
+//! little more than its socket: one read buffer, one timer and one task serve all of them.
 #![forbid(unsafe_code)]
 
 mod accept;

@@ -21,6 +21,7 @@ pub(crate) struct Secure {
     taken: usize,
     /// The machine's bytes in `wire`: done with when all of it is sent.
     carried: usize,
+    said_goodbye: bool,
 }
 
 impl Secure {
@@ -31,6 +32,7 @@ impl Secure {
             wire: Vec::new(),
             taken: 0,
             carried: 0,
+            said_goodbye: false,
         };
         secure.session.take_wire(&mut secure.wire);
         secure
@@ -58,10 +60,12 @@ impl Secure {
         })
     }
 
-    /// Nothing more will be sent: queues the session's goodbye.
+    /// Nothing more will be sent: queues the session's goodbye, once.
     pub(crate) fn close(&mut self) {
-        self.session.close();
-        self.session.take_wire(&mut self.wire);
+        if !std::mem::replace(&mut self.said_goodbye, true) {
+            self.session.close();
+            self.session.take_wire(&mut self.wire);
+        }
     }
 
     /// Sends what waits as far as the socket takes it.

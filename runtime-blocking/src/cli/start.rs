@@ -82,7 +82,7 @@ pub(super) fn run(runtime: &dyn Runtime, command: GatewayCommand, mut process: P
         log::debug!("starting on the {} runtime", runtime.name());
         runtime
             .serve(prepared)
-            .map_err(|error| format!("The gateway stopped: {error}"))
+            .map_err(|error| format!("The gateway failed: {error}"))
     });
     match served {
         Ok(()) => true,

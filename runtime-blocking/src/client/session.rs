@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_core::random::Random;
 use portcullis_core::secret::Secret;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -61,7 +62,8 @@ pub struct Client {
     websocket: WebSocket<Link>,
     /// A gateway sends something at least this often; after silence this long it is taken for dead.
     silence: Duration,
-    requests: u64,
+    /// Names requests: a run is named by its request, so no two clients may use the same names.
+    random: Random,
 }
 
 impl Client {
@@ -71,6 +73,7 @@ impl Client {
     /// Why it did not work.
     pub fn connect(url: &GatewayUrl, options: &ConnectOptions) -> Result<Self, ClientError> {
         let until = deadline(options.timeout);
+        let seed = crate::entropy::seed().map_err(|error| ClientError::Unreachable(error.to_string()))?;
         let link = Link::open(url, options.tls.clone(), until)?;
         let websocket = match tungstenite::client(url.to_string(), link) {
             Ok((websocket, _)) => websocket,
@@ -80,7 +83,7 @@ impl Client {
         let mut client = Self {
             websocket,
             silence: Duration::from_secs(90),
-            requests: 0,
+            random: Random::new(seed),
         };
         let nonce = client.challenge()?;
         let hello = client.exchange(
@@ -146,8 +149,7 @@ impl Client {
         what: &'static str,
         on_frame: &mut dyn FnMut(&Value),
     ) -> Result<Value, ClientError> {
-        self.requests += 1;
-        let id = format!("{method}-{}", self.requests);
+        let id = self.random.uuid();
         let mut request = json!({"type": "req", "id": id, "method": method});
         if let (Some(params), Value::Object(fields)) = (params, &mut request) {
             fields.insert("params".into(), params);

@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use portcullis_core::effect::{FaultKind, Outcome};
+use portcullis_core::effect::{Fault, FaultKind, Outcome};
 use portcullis_core::store::Batch;
 use portcullis_core::time::UnixMillis;
 
 use self::backend::{Backend, Memory};
 use self::disk::Disk;
 use self::engine::Engine;
-use self::writer::Job;
+use self::writer::{Done, Job};
 use crate::effects::fault::fault;
 
 /// The most batches that wait; further ones are refused with [`FaultKind::Unavailable`].
@@ -95,20 +95,24 @@ impl Store {
     /// Carries out a batch and calls `done` with its outcome: on the store's own thread, so `done` must be short and must
     /// not call [`Self::apply`]. Batches are applied in the order in which they were submitted.
     pub fn submit(&self, batch: Batch, done: impl FnOnce(Outcome) + Send + 'static) {
-        let Some(jobs) = &self.inner.jobs else { return };
+        if let Err((done, fault)) = self.offer(batch, Box::new(done)) {
+            done(Err(fault));
+        }
+    }
+
+    /// [`Self::submit`], but a batch that the store cannot take comes back with the reason: `done` is never called on this
+    /// thread.
+    pub(crate) fn offer(&self, batch: Batch, done: Done) -> Result<(), (Done, Fault)> {
+        let unavailable = |why: &str| fault(FaultKind::Unavailable, why);
+        let Some(jobs) = &self.inner.jobs else {
+            return Err((done, unavailable("the store has ended")));
+        };
         if self.inner.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
-            return done(Err(fault(
-                FaultKind::Unavailable,
-                "too many batches wait for the store",
-            )));
+            return Err((done, unavailable("too many batches wait for the store")));
         }
-        if let Err(mpsc::SendError(job)) = jobs.send(Job {
-            batch,
-            done: Box::new(done),
-        }) {
-            (job.done)(Err(fault(FaultKind::Unavailable, "the store has ended")));
-        }
+        let sent = jobs.send(Job { batch, done });
+        sent.map_err(|mpsc::SendError(job)| (job.done, unavailable("the store has ended")))
     }
 
     /// Carries out a batch and waits for its outcome. Never call it from a `done` of [`Self::submit`].

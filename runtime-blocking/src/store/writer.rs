@@ -44,7 +44,7 @@ pub(super) fn run<B: Backend>(
                 let counted = group.inspect(|_| {
                     waiting.fetch_sub(1, Ordering::Relaxed);
                 });
-                commit_group(&mut engine, counted, clock(), &mut sync_by);
+                commit_group(&mut engine, counted, clock, &mut sync_by);
                 if sync_by.is_some_and(|by| by <= Instant::now()) {
                     sync(&mut engine, &mut sync_by);
                 }
@@ -68,7 +68,7 @@ fn sync<B: Backend>(engine: &mut Engine<B>, sync_by: &mut Option<Instant>) {
 fn commit_group<B: Backend>(
     engine: &mut Engine<B>,
     group: impl Iterator<Item = Job>,
-    now: UnixMillis,
+    clock: &dyn Fn() -> UnixMillis,
     sync_by: &mut Option<Instant>,
 ) {
     // From the first durable write on, every answer of the group waits for the disk: what a later batch read or refused
@@ -76,7 +76,7 @@ fn commit_group<B: Backend>(
     let mut held: Vec<(Done, Outcome)> = Vec::new();
     let (mut wrote, mut must_sync) = (false, false);
     for Job { batch, done } in group {
-        let (outcome, wrote_now) = engine.apply(&batch, now);
+        let (outcome, wrote_now) = engine.apply(&batch, clock());
         wrote |= wrote_now;
         must_sync |= wrote_now && batch.durability == Durability::Durable;
         if must_sync {

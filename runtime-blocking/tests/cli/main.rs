@@ -7,6 +7,7 @@
     reason = "helpers of tests may panic as tests may"
 )]
 
+mod binary;
 mod call;
 mod fake_gateway;
 mod gateway;

@@ -4,24 +4,25 @@
 use std::env;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::pin::{Pin, pin};
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{self, Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_io::Timer;
+use async_io::{Async, Timer};
 use bytes::Bytes;
-use portcullis_blocking::effects::fault::{doing, fault};
-use portcullis_core::effect::{Completion, ExitStatus, Fault, FaultKind, Outcome, OutputStream, Progress, Spawn};
+use portcullis_blocking::effects::fault::doing;
+use portcullis_core::effect::{Completion, ExitStatus, Outcome, OutputStream, Progress, Spawn};
 use portcullis_core::id::EffectId;
 use portcullis_core::machine::{Input, Machine};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use smol::io::{AsyncRead, AsyncWriteExt};
-use smol::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::control::{Control, cancelled};
 use crate::driver::{Driver, READ_MAX};
@@ -38,106 +39,135 @@ pub(super) async fn run<M: Machine + 'static>(
     spawn: Spawn,
     control: Rc<Control>,
 ) -> Outcome {
+    let about = spawn.program.clone();
+    let failed = |error: io::Error| doing(&about, &error);
     let stdin = spawn.stdin.clone();
     // Starting a program holds its thread up until the new program runs.
-    let mut child = smol::unblock(move || start(&spawn)).await?;
-    let group = Group::of(&child);
+    let mut program = smol::unblock(move || Program::start(&spawn)).await.map_err(failed)?;
     // Dropped, and with it the pipe, when this function ends.
-    let _feeding = child.stdin.take().and_then(|pipe| driver.spawn(feed(pipe, stdin)));
-    let finished = smol::future::or(
-        async { Some(follow(&driver, effect, &mut child, &group, &control).await) },
-        async {
-            control.cancelled().await;
-            None
-        },
-    )
-    .await;
-    if let Some(status) = finished {
-        group.is_over();
-        return status
-            .map(Completion::Exited)
-            .map_err(|error| doing("waiting for the program", &error));
+    let _feeding = match program.child.stdin.take() {
+        Some(pipe) => driver.spawn(feed(Async::new(pipe).map_err(failed)?, stdin)),
+        None => None,
+    };
+    let followed = async {
+        follow(&driver, effect, &mut program, &control).await?;
+        Ok(true)
+    };
+    let unwanted = async {
+        control.cancelled().await;
+        Ok(false)
+    };
+    let followed = smol::future::or(followed, unwanted).await;
+    // However it went: whoever is left of the group goes with its leader, and the leader is collected.
+    let status = program.collect().await.map_err(failed)?;
+    if followed.map_err(failed)? {
+        Ok(Completion::Exited(exit_status(status)))
+    } else {
+        Err(cancelled())
     }
-    group.kill();
-    // Nothing survives that signal, so this is only the collecting.
-    let _ = child.status().await;
-    group.is_over();
-    Err(cancelled())
 }
 
-/// The program's process group: killed when it is dropped before the program is over.
-struct Group(std::cell::Cell<Option<Pid>>);
+/// A running program. Its number, which is that of its process group too, stays its own until it is collected; dropped
+/// before, the whole group is killed.
+struct Program {
+    child: Child,
+    group: Option<Pid>,
+    /// Readable when it has ended.
+    ended: Async<OwnedFd>,
+}
 
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(std::cell::Cell::new(
-            i32::try_from(child.id()).ok().and_then(Pid::from_raw),
-        ))
+impl Program {
+    fn start(spawn: &Spawn) -> io::Result<Self> {
+        let mut command = Command::new(find(&spawn.program)?);
+        command.arg0(&spawn.program).args(&spawn.args).env_clear();
+        command.envs(spawn.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &spawn.dir {
+            // Told apart from a program that is not there, which the system reports in the same words.
+            if !Path::new(dir).is_dir() {
+                let what = format!("no working directory {dir:?}");
+                return Err(io::Error::new(io::ErrorKind::NotFound, what));
+            }
+            command.current_dir(dir);
+        }
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let group = Pid::from_child(&child);
+        let ended = pidfd_open(group, PidfdFlags::empty())
+            .map_err(io::Error::from)
+            .and_then(Async::new);
+        match ended {
+            Ok(ended) => Ok(Self {
+                child,
+                group: Some(group),
+                ended,
+            }),
+            Err(error) => {
+                // A program whose end nobody sees must not run.
+                let _ = kill_process_group(group, Signal::KILL);
+                let _ = child.wait();
+                Err(error)
+            }
+        }
     }
 
     fn kill(&self) {
-        if let Some(group) = self.0.get() {
+        if let Some(group) = self.group {
             // It fails when nobody is left in it, which is what it is for.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 
-    /// The number may name somebody else from now on.
-    fn is_over(&self) {
-        self.0.set(None);
+    /// Kills what is left of the group, waits for the leader's end and learns how it ended.
+    async fn collect(mut self) -> io::Result<process::ExitStatus> {
+        self.kill();
+        poll_fn(|context| self.poll_end(context)).await?;
+        self.group = None;
+        self.child.wait()
+    }
+
+    fn poll_end(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut wanted = [PollFd::new(&self.ended, PollFlags::IN)];
+            if poll(&mut wanted, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.ended.poll_readable(context)?.is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 }
 
-impl Drop for Group {
+impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-fn start(spawn: &Spawn) -> Result<Child, Fault> {
-    let program = find(&spawn.program)?;
-    let mut command = std::process::Command::new(program);
-    command.arg0(&spawn.program).args(&spawn.args).env_clear();
-    command
-        .envs(spawn.env.iter().map(|(name, value)| (name, value)))
-        .process_group(0);
-    if let Some(dir) = &spawn.dir {
-        command.current_dir(dir);
-    }
-    Command::from(command)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| doing(&format!("starting {}", spawn.program), &error))
-}
-
-/// The program's file. Names are looked for on our own `PATH`, since the program's environment may have none.
-fn find(program: &str) -> Result<PathBuf, Fault> {
-    if program.starts_with('/') {
+/// The program's file. Names are looked for on our own `PATH`, since the program's environment has no say in it.
+fn find(program: &str) -> io::Result<PathBuf> {
+    if program.contains('/') {
         return Ok(PathBuf::from(program));
     }
-    if program.is_empty() || program.contains('/') {
-        return Err(fault(
-            FaultKind::Invalid,
-            format!("{program:?} is neither an absolute path nor a name"),
-        ));
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|file| {
+    let runnable = |file: &PathBuf| {
         file.metadata()
             .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
-    });
-    found.ok_or_else(|| {
-        fault(
-            FaultKind::NotFound,
-            format!("no program {program:?} on the PATH of the gateway"),
-        )
-    })
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut files = env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(program));
+    files
+        .find(runnable)
+        .filter(|_| !program.is_empty())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such program on the gateway's PATH"))
 }
 
-async fn feed(mut pipe: ChildStdin, bytes: Bytes) {
+async fn feed(mut pipe: Async<ChildStdin>, bytes: Bytes) {
     // A program that does not read all of it has its reasons.
     let _ = pipe.write_all(&bytes).await;
 }
@@ -145,50 +175,47 @@ async fn feed(mut pipe: ChildStdin, bytes: Bytes) {
 /// What happens to a running program.
 enum Event {
     Output(OutputStream, Bytes),
-    Exited(io::Result<std::process::ExitStatus>),
+    Ended,
     GraceOver,
     /// Nothing more will come from it.
     OutputEnded,
 }
 
+/// Tells what the program says until it has ended and said all.
 async fn follow<M: Machine + 'static>(
     driver: &Rc<Driver<M>>,
     effect: EffectId,
-    child: &mut Child,
-    group: &Group,
+    program: &mut Program,
     control: &Control,
-) -> io::Result<ExitStatus> {
-    let mut pipes = Pipes::of(child);
-    let mut exit = pin!(child.status());
-    let mut status = None;
+) -> io::Result<()> {
+    let mut pipes = Pipes::of(&mut program.child)?;
+    let mut has_ended = false;
     let mut grace = Timer::never();
     let mut left_behind: Option<usize> = None;
     loop {
         let event = poll_fn(|context| {
-            if status.is_none()
-                && let Poll::Ready(exited) = exit.as_mut().poll(context)
-            {
-                return Poll::Ready(Event::Exited(exited));
+            if !has_ended && let Poll::Ready(ended) = program.poll_end(context) {
+                return Poll::Ready(ended.map(|()| Event::Ended));
             }
             if left_behind.is_none() && Pin::new(&mut grace).poll(context).is_ready() {
-                return Poll::Ready(Event::GraceOver);
+                return Poll::Ready(Ok(Event::GraceOver));
             }
             match pipes.poll_next(context) {
-                Poll::Ready(Some((stream, bytes))) => Poll::Ready(Event::Output(stream, bytes)),
-                Poll::Ready(None) if status.is_some() => Poll::Ready(Event::OutputEnded),
+                Poll::Ready(Some((stream, bytes))) => Poll::Ready(Ok(Event::Output(stream, bytes))),
+                Poll::Ready(None) if has_ended => Poll::Ready(Ok(Event::OutputEnded)),
                 // After the grace only what is there already counts.
-                Poll::Pending if left_behind.is_some() => Poll::Ready(Event::OutputEnded),
+                Poll::Pending if left_behind.is_some() => Poll::Ready(Ok(Event::OutputEnded)),
                 _ => Poll::Pending,
             }
         })
-        .await;
+        .await?;
         match event {
-            Event::Exited(exited) => {
-                status = Some(exited?);
+            Event::Ended => {
+                has_ended = true;
                 grace.set_after(GRACE);
             }
             Event::GraceOver => {
-                group.kill();
+                program.kill();
                 left_behind = Some(0);
             }
             Event::Output(stream, bytes) => {
@@ -198,21 +225,16 @@ async fn follow<M: Machine + 'static>(
                         pipes.close();
                     }
                 }
-                driver.turn(
-                    None,
-                    Input::Progress {
-                        effect,
-                        progress: Progress::Output { stream, bytes },
-                    },
-                );
+                let progress = Progress::Output { stream, bytes };
+                driver.turn(None, Input::Progress { effect, progress });
                 control.proceeded().await;
             }
-            Event::OutputEnded => return Ok(status.map_or(ExitStatus::Code(0), exit_status)),
+            Event::OutputEnded => return Ok(()),
         }
     }
 }
 
-fn exit_status(status: std::process::ExitStatus) -> ExitStatus {
+fn exit_status(status: process::ExitStatus) -> ExitStatus {
     match (status.code(), status.signal()) {
         (Some(code), _) => ExitStatus::Code(code),
         (None, signal) => ExitStatus::Signal(signal.unwrap_or_default()),
@@ -221,22 +243,21 @@ fn exit_status(status: std::process::ExitStatus) -> ExitStatus {
 
 /// Both output streams of a program; each is dropped at its end.
 struct Pipes {
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
+    stdout: Option<Async<ChildStdout>>,
+    stderr: Option<Async<ChildStderr>>,
     buffer: Vec<u8>,
     /// Which one is asked first, by turns, so that a noisy one does not silence the other.
     stderr_first: bool,
 }
 
 impl Pipes {
-    fn of(child: &mut Child) -> Self {
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        Self {
-            stdout,
-            stderr,
+    fn of(child: &mut Child) -> io::Result<Self> {
+        Ok(Self {
+            stdout: child.stdout.take().map(Async::new).transpose()?,
+            stderr: child.stderr.take().map(Async::new).transpose()?,
             buffer: vec![0; READ_MAX],
             stderr_first: false,
-        }
+        })
     }
 
     fn close(&mut self) {

@@ -187,8 +187,8 @@ fn a_flush_writes_everything_and_waits_for_the_peers_end() {
     assert_eq!(served.pending_events(), [""; 0], "the peer has not ended its direction");
     stream.write_all(b"late").unwrap();
     assert_eq!(served.event(), "late");
+    // Both directions have ended: that is all there is to tell.
     drop(stream);
-    assert_eq!(served.event(), "read closed");
     assert_eq!(served.event(), "Closed");
     assert_eq!(served.quit(), [""; 0]);
 }
@@ -390,4 +390,24 @@ fn other_threads_may_ask_the_machine_to_drain_and_hand_it_settings() {
     assert_eq!(served.event(), "/gateway");
     served.remote.drain();
     served.join();
+}
+
+#[test]
+fn a_machine_that_has_drained_hears_nothing_more_and_its_last_words_are_sent() {
+    let mut drained = false;
+    let served = Served::start(move |tell, _, input, out| {
+        assert!(!drained, "{input:?} after the end");
+        if let Input::Received { conn, .. } = input {
+            drained = true;
+            out.transmit(conn, b"bye");
+            out.push(Output::Drained);
+            tell.send("drained".into()).unwrap();
+        }
+    });
+    let mut stream = served.connect();
+    stream.write_all(b"x").unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"bye");
+    assert_eq!(served.join(), ["drained"]);
 }

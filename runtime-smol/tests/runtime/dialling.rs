@@ -37,7 +37,8 @@ struct Heard {
     gone: Option<GoneReason>,
 }
 
-/// Dials, says `words`, hears `expected` bytes, says goodbye and waits for the end.
+/// Dials, says `words`, hears `expected` bytes, says goodbye and waits for the end. The peer ends after us, so that its
+/// end is the connection's.
 fn converse(host: Host, effect: Effect, words: Bytes, expected: usize) -> Heard {
     let heard = Rc::new(RefCell::new(Heard::default()));
     let (told, mut effect) = (heard.clone(), Some(effect));
@@ -106,7 +107,7 @@ fn a_tcp_link_is_a_connection() {
     assert_eq!(heard.bytes, b"hello");
     assert_eq!(
         (heard.sent, heard.read_closed, heard.gone),
-        (5, true, Some(GoneReason::Closed))
+        (5, false, Some(GoneReason::Closed))
     );
 }
 
@@ -247,7 +248,7 @@ fn a_tls_link_carries_much_both_ways_and_closes_in_order() {
     assert!(heard.bytes[2..] == words);
     assert_eq!(
         (heard.sent, heard.read_closed, heard.gone),
-        (words.len(), true, Some(GoneReason::Closed))
+        (words.len(), false, Some(GoneReason::Closed))
     );
 }
 

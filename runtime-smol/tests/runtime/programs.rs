@@ -145,28 +145,20 @@ fn a_program_that_is_killed_says_by_which_signal() {
 
 #[test]
 fn a_program_that_is_not_there_is_not_found() {
-    for program in ["no-such-program-anywhere", "/no/such/program"] {
+    for program in ["no-such-program-anywhere", "/no/such/program", ""] {
         let spawn = Spawn {
             program: program.into(),
             ..shell("")
         };
-        assert_eq!(
-            outcome(Effect::Spawn(spawn)).unwrap_err().kind,
-            FaultKind::NotFound,
-            "{program}"
-        );
+        let fault = outcome(Effect::Spawn(spawn)).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::NotFound, "{program}: {fault}");
     }
-    for program in ["", "some/where"] {
-        let spawn = Spawn {
-            program: program.into(),
-            ..shell("")
-        };
-        assert_eq!(
-            outcome(Effect::Spawn(spawn)).unwrap_err().kind,
-            FaultKind::Invalid,
-            "{program}"
-        );
-    }
+    let spawn = Spawn {
+        dir: Some("/no/such/folder".into()),
+        ..shell("")
+    };
+    let fault = outcome(Effect::Spawn(spawn)).unwrap_err();
+    assert!(fault.detail.contains("no working directory"), "{fault}");
     let spawn = Spawn {
         program: "/etc/passwd".into(),
         ..shell("")
@@ -219,10 +211,13 @@ fn cancelling_ends_the_whole_process_group() {
 #[test]
 fn what_a_program_leaves_behind_cannot_keep_it_from_ending() {
     let start = Instant::now();
-    let told = finish(shell("sleep 1000 & echo $!"));
-    assert_eq!(told.outcome, exited(0));
-    assert!(start.elapsed() < PATIENCE);
-    await_end(String::from_utf8(told.stdout).unwrap().trim());
+    // One that holds the pipes open, and one that does not.
+    for left_behind in ["sleep 1000 &", "sleep 1000 <&- >&- 2>&- &"] {
+        let told = finish(shell(&format!("{left_behind} echo $!")));
+        assert_eq!(told.outcome, exited(0));
+        assert!(start.elapsed() < PATIENCE);
+        await_end(String::from_utf8(told.stdout).unwrap().trim());
+    }
 }
 
 #[test]

@@ -1,0 +1,244 @@
+//! A gateway in a child process: started with the arguments of its command line, known by what it prints, killed with its
+//! state folder when dropped.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::vector::{TOKEN, Vector};
+
+/// How long a gateway may take to print its URL.
+const START: Duration = Duration::from_secs(20);
+
+/// How to start a gateway: a program and the arguments before `gateway`.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The file.
+    pub file: PathBuf,
+    /// Arguments before `gateway`.
+    pub prefix: Vec<String>,
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Child {
+    program: Program,
+    args: Vec<String>,
+    state: StateFolder,
+    process: std::process::Child,
+    address: SocketAddr,
+    log: Arc<AtomicU64>,
+}
+
+/// A folder that goes with its owner.
+#[derive(Debug)]
+struct StateFolder(PathBuf);
+
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        // What is left behind in the system's folder for such things does no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Child {
+    /// Starts a gateway with the settings that `vector` asks for.
+    ///
+    /// # Errors
+    /// Why it did not start, in its own words.
+    pub fn for_vector(program: &Program, vector: &Vector) -> Result<Self, String> {
+        let mut args: Vec<String> = set_arguments(vector)
+            .into_iter()
+            .flat_map(|set| ["--set".to_owned(), set])
+            .collect();
+        if !vector.auth {
+            args.push("--no-auth".into());
+        }
+        Self::start(program, args, vector.auth)
+    }
+
+    /// Starts a gateway with further arguments; with [`TOKEN`] when `auth` is on.
+    ///
+    /// # Errors
+    /// Why it did not start, in its own words.
+    pub fn start(program: &Program, mut args: Vec<String>, auth: bool) -> Result<Self, String> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "portcullis-conformance-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let state = StateFolder(std::env::temp_dir().join(name));
+        if auth {
+            args.extend(["--token".into(), TOKEN.into()]);
+        }
+        let log = Arc::default();
+        let (process, address) = spawn(program, &args, &state.0, &log)?;
+        Ok(Self {
+            program: program.clone(),
+            args,
+            state,
+            process,
+            address,
+            log,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How many lines it has logged.
+    #[must_use]
+    pub fn log_lines(&self) -> u64 {
+        self.log.load(Ordering::Relaxed)
+    }
+
+    /// Asks it to finish.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn terminate(&self) -> Result<(), String> {
+        let pid = i32::try_from(self.process.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or("the child has no process id")?;
+        kill_process(pid, Signal::TERM).map_err(|error| format!("cannot signal the gateway: {error}"))
+    }
+
+    /// Kills it and starts it again on the same state folder.
+    ///
+    /// # Errors
+    /// Why it did not start again.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.kill();
+        (self.process, self.address) = spawn(&self.program, &self.args, &self.state.0, &self.log)?;
+        Ok(())
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The `path=json` arguments of `--set` that a vector's settings are.
+#[must_use]
+pub fn set_arguments(vector: &Vector) -> Vec<String> {
+    vector
+        .settings
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect()
+}
+
+fn spawn(
+    program: &Program,
+    args: &[String],
+    state: &Path,
+    log: &Arc<AtomicU64>,
+) -> Result<(std::process::Child, SocketAddr), String> {
+    let mut command = Command::new(&program.file);
+    command
+        .args(&program.prefix)
+        .args(["gateway", "--port", "0", "--json", "--state-dir"])
+        .arg(state)
+        .args(args);
+    command
+        .env_remove("OPENGOAT_GATEWAY_TOKEN")
+        .env_remove("OPENCLAW_GATEWAY_TOKEN");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = command
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
+    match announced(&mut process, log) {
+        Ok(address) => Ok((process, address)),
+        Err(why) => {
+            let _ = process.kill();
+            let _ = process.wait();
+            Err(format!("{} did not start: {why}", program.file.display()))
+        }
+    }
+}
+
+/// The address in the first line that the child prints. Both streams are read to their ends, so that it never waits for us.
+fn announced(process: &mut std::process::Child, log: &Arc<AtomicU64>) -> Result<SocketAddr, String> {
+    let (send, lines) = mpsc::sync_channel(64);
+    let stdout = process.stdout.take().ok_or("no standard output")?;
+    let stderr = process.stderr.take().ok_or("no standard error")?;
+    let also = send.clone();
+    let (counted, log) = (Arc::default(), Arc::clone(log));
+    std::thread::spawn(move || forward(BufReader::new(stdout), true, &send, &counted));
+    std::thread::spawn(move || forward(BufReader::new(stderr), false, &also, &log));
+    let deadline = Instant::now() + START;
+    let mut told = String::new();
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok((true, line)) => return address(&line),
+            Ok((false, line)) => told = format!("{told}{line}\n"),
+            Err(mpsc::RecvTimeoutError::Disconnected) if told.is_empty() => {
+                return Err("it ended without a word".into());
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(told),
+            Err(mpsc::RecvTimeoutError::Timeout) => return Err(format!("no URL within {} s. {told}", START.as_secs())),
+        }
+    }
+}
+
+fn forward(from: impl BufRead, stdout: bool, to: &mpsc::SyncSender<(bool, String)>, lines: &AtomicU64) {
+    for line in from.lines().map_while(Result::ok) {
+        lines.fetch_add(1, Ordering::Relaxed);
+        // When nobody listens any more or the queue is full, the line is dropped and the reading goes on.
+        let _ = to.try_send((stdout, line));
+    }
+}
+
+fn address(line: &str) -> Result<SocketAddr, String> {
+    let announcement: Value = serde_json::from_str(line).map_err(|_| format!("it printed {line:?}, no JSON"))?;
+    let url = announcement
+        .get("url")
+        .and_then(Value::as_str)
+        .ok_or_else(|| format!("no \"url\" in {line:?}"))?;
+    address_of_url(url)
+}
+
+/// The address of `ws://` and `http://` URLs with an IP address or `localhost`.
+///
+/// # Errors
+/// Says what the URL should be.
+pub fn address_of_url(url: &str) -> Result<SocketAddr, String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .replace("localhost", "127.0.0.1");
+    authority
+        .parse()
+        .map_err(|_| format!("{url:?} is no URL with an address and a port, such as ws://127.0.0.1:18789"))
+}

@@ -1,0 +1,67 @@
+//! Whole lives of connections: connect, upgrade, handshake, `health`, close, again.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::Measurement;
+use super::link;
+use super::measure::Latencies;
+use crate::client::frames::client_frame;
+
+/// Clients at the same time.
+const CLIENTS: u64 = 4;
+
+/// `total` rounds.
+pub(super) fn rounds(address: SocketAddr, total: u64, at_most: Duration) -> Result<Measurement, String> {
+    let start = Instant::now();
+    let mut latencies = Latencies::new();
+    let each = total.div_ceil(CLIENTS).max(1);
+    let results: Vec<Result<Latencies, String>> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(move || client(address, each, start + at_most)))
+            .collect();
+        let ended = |client: std::thread::ScopedJoinHandle<'_, _>| {
+            client.join().unwrap_or_else(|_| Err("a client failed".into()))
+        };
+        clients.into_iter().map(ended).collect()
+    });
+    for result in results {
+        latencies.merge(&result?);
+    }
+    Ok(Measurement {
+        name: "connect + handshake + health + close".into(),
+        count: latencies.count(),
+        wall: start.elapsed(),
+        p50: latencies.quantile(0.5),
+        p99: latencies.quantile(0.99),
+        ..Measurement::default()
+    })
+}
+
+fn client(address: SocketAddr, rounds: u64, until: Instant) -> Result<Latencies, String> {
+    let mut latencies = Latencies::new();
+    for _ in 0..rounds {
+        let start = Instant::now();
+        if start > until {
+            break;
+        }
+        round(address)?;
+        latencies.add(start.elapsed());
+    }
+    Ok(latencies)
+}
+
+fn round(address: SocketAddr) -> Result<(), String> {
+    let mut stream = link::authenticated(address)?;
+    let failed = |error: std::io::Error| format!("a round broke off: {error}");
+    stream.write_all(&link::health_frame()).map_err(failed)?;
+    let mut buffer = Vec::new();
+    link::next_frame(&mut stream, &mut buffer)?;
+    stream
+        .write_all(&client_frame(8, &1000_u16.to_be_bytes()))
+        .map_err(failed)?;
+    link::next_frame(&mut stream, &mut buffer)?;
+    // The gateway ends the stream after its close frame.
+    stream.read(&mut [0; 64]).map_err(failed).map(drop)
+}

@@ -1,0 +1,187 @@
+//! The world over real sockets: a gateway in a child process (or somebody else's, by address) and TCP connections to it.
+//! Everything that is waited for is bounded in time.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Taken, World};
+use crate::child::Child;
+
+/// How long a connection may take to open, and a write to go through.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest single wait: other connections are looked at in between.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// A gateway behind an address, and connections to it.
+pub struct SocketWorld {
+    child: Option<Child>,
+    address: SocketAddr,
+    sockets: BTreeMap<String, Socket>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    arrived: Vec<u8>,
+    ended: bool,
+}
+
+impl SocketWorld {
+    /// A world around a gateway that runs in a child process and ends with this value.
+    #[must_use]
+    pub fn of_child(child: Child) -> Self {
+        Self {
+            address: child.address(),
+            child: Some(child),
+            sockets: BTreeMap::new(),
+        }
+    }
+
+    /// A world around somebody else's gateway.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            child: None,
+            sockets: BTreeMap::new(),
+        }
+    }
+
+    fn child(&mut self) -> Result<&mut Child, String> {
+        self.child
+            .as_mut()
+            .ok_or_else(|| "this gateway is not ours to stop".to_owned())
+    }
+}
+
+impl Socket {
+    /// Reads what is there without waiting.
+    fn read(&mut self) {
+        let mut chunk = [0; 16_384];
+        while !self.ended {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => self.ended = true,
+                Ok(size) => self.arrived.extend_from_slice(chunk.get(..size).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A reset is an end as well; what came before it counts.
+                Err(_) => self.ended = true,
+            }
+        }
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) {
+        let deadline = Instant::now() + PATIENCE;
+        while !bytes.is_empty() && !self.ended && Instant::now() < deadline {
+            match self.stream.write(bytes) {
+                Ok(size) => bytes = bytes.get(size..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // The gateway may wait for us to read before it reads on.
+                    self.read();
+                    wait(&[(&self.stream, PollFlags::OUT | PollFlags::IN)], SLICE);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The gateway has closed: what it has sent before is still to be read.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl World for SocketWorld {
+    fn open(&mut self, name: &str, _peer: Option<SocketAddr>) -> Result<(), String> {
+        self.sockets.remove(name);
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE);
+        let stream = stream.map_err(|error| format!("cannot connect to {}: {error}", self.address))?;
+        stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.set_nodelay(true))
+            .map_err(|error| error.to_string())?;
+        self.sockets.insert(
+            name.to_owned(),
+            Socket {
+                stream,
+                arrived: Vec::new(),
+                ended: false,
+            },
+        );
+        Ok(())
+    }
+
+    fn send(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        // One that is dropped swallows what is sent.
+        if let Some(socket) = self.sockets.get_mut(name) {
+            socket.write(bytes);
+        }
+        Ok(())
+    }
+
+    fn half_close(&mut self, name: &str) {
+        if let Some(socket) = self.sockets.get(name) {
+            // It fails when the gateway has closed already, which is as good.
+            let _ = socket.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn drop_connection(&mut self, name: &str) {
+        self.sockets.remove(name);
+    }
+
+    fn set_reading(&mut self, _name: &str, _reads: bool) {}
+
+    fn take(&mut self, name: &str) -> Taken {
+        let Some(socket) = self.sockets.get_mut(name) else {
+            return Taken {
+                bytes: Vec::new(),
+                ended: true,
+            };
+        };
+        socket.read();
+        Taken {
+            bytes: std::mem::take(&mut socket.arrived),
+            ended: socket.ended,
+        }
+    }
+
+    fn pass(&mut self, at_most: Duration) -> Duration {
+        let start = Instant::now();
+        let live: Vec<_> = self.sockets.values().filter(|socket| !socket.ended).collect();
+        let streams: Vec<_> = live.iter().map(|socket| (&socket.stream, PollFlags::IN)).collect();
+        wait(&streams, at_most.min(SLICE));
+        start.elapsed().min(at_most).max(Duration::from_micros(1).min(at_most))
+    }
+
+    fn is_virtual(&self) -> bool {
+        false
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        self.child()?.terminate()
+    }
+
+    fn restart(&mut self) -> Result<(), String> {
+        self.sockets.clear();
+        let child = self.child()?;
+        child.restart()?;
+        self.address = child.address();
+        Ok(())
+    }
+}
+
+/// Waits until one of the streams is ready, but no longer than `at_most`.
+fn wait(streams: &[(&TcpStream, PollFlags)], at_most: Duration) {
+    let mut fds: Vec<_> = streams
+        .iter()
+        .map(|(stream, flags)| PollFd::new(*stream, *flags))
+        .collect();
+    let at_most = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(at_most.min(SLICE).subsec_nanos()),
+    };
+    // An interrupted wait is a short wait.
+    let _ = poll(&mut fds, Some(&at_most));
+}
