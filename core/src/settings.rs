@@ -168,6 +168,16 @@ pub enum AgentKind {
 /// The agent that a request means when it names none.
 pub const DEFAULT_AGENT: &str = "goat";
 
+impl AgentSettings {
+    /// The agent with this id; for a request that names none the default one ([`DEFAULT_AGENT`], or the first when the
+    /// settings name agents without it).
+    #[must_use]
+    pub fn find(&self, id: Option<&str>) -> Option<&Agent> {
+        let named = self.agents.iter().find(|agent| agent.id == id.unwrap_or(DEFAULT_AGENT));
+        named.or_else(|| self.agents.first().filter(|_| id.is_none()))
+    }
+}
+
 impl GatewaySettings {
     /// The endpoint path for what a person wrote: a missing leading `/` is added; empty or `/` means the default.
     #[must_use]

@@ -79,12 +79,15 @@ impl Gateway {
         let Stage::Http(http) = &mut connection.stage else {
             return;
         };
-        match timer {
-            Timer::Header => http.raise(PeerFault::HeadTimeout),
-            Timer::Body => http.raise(PeerFault::BodyTimeout),
+        let fault = match timer {
+            // Who never said a word is not owed one.
+            Timer::Header if http.phase() != Phase::Idle => PeerFault::HeadTimeout,
+            Timer::Body => PeerFault::BodyTimeout,
             _ => return self.flush_after(now, id, connection),
-        }
-        self.drive_http(now, id, connection);
+        };
+        http.raise(fault);
+        self.answers.write_fault(http, fault, now.wall, self.outbox.bytes(id));
+        self.flush_after(now, id, connection);
     }
 
     /// Answers a request; or answers an upgrade and returns what followed it.

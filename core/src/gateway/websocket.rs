@@ -16,8 +16,7 @@ use crate::websocket::{CloseCode, Event};
 #[derive(PartialEq, Eq)]
 enum Read {
     All,
-    Closed,
-    Failed,
+    Ended,
 }
 
 impl Gateway {
@@ -39,9 +38,8 @@ impl Gateway {
         }
         match read {
             Read::All => {}
-            Read::Closed => self.flush_after(now, id, connection),
-            // The close frame is in the outbox; the peer's answer, or the deadline, ends the connection.
-            Read::Failed => self.linger(now, connection),
+            // Whatever the protocol still owes is in the outbox.
+            Read::Ended => self.flush_after(now, id, connection),
         }
     }
 
@@ -70,13 +68,13 @@ impl Gateway {
                 Event::Text(text) => Some(text),
                 Event::Binary(bytes) => core::str::from_utf8(bytes).ok(),
                 Event::Alive => continue,
-                Event::Closed => return Read::Closed,
+                Event::Closed => return Read::Ended,
                 Event::Failed(fault) => {
                     self.reports.push(Report::Closed {
                         conn: id,
                         reason: fault.reason().to_string(),
                     });
-                    return Read::Failed;
+                    return Read::Ended;
                 }
             };
             let (operator, mut cx) = self.operator(now);

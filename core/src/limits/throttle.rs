@@ -59,7 +59,8 @@ impl Refusals {
         }
         let each = Duration::from_micros(1_000_000 / u64::from(limits.per_second.max(1)));
         self.full_at = self.full_at.max(now).plus(each);
-        let burst = each.saturating_mul(limits.burst);
+        // The last refusal of a burst is answered at once, and the next message waits for the first one's place.
+        let burst = each.saturating_mul(limits.burst.saturating_sub(1));
         Verdict::Continue {
             not_before: self.full_at.minus(burst),
         }
@@ -80,10 +81,10 @@ mod tests {
     fn a_burst_then_a_rate_then_the_end() {
         let start = Instant::from_millis(1_000);
         let mut refusals = Refusals::new(start);
-        for _ in 0..3 {
+        for _ in 0..2 {
             assert!(matches!(refusals.count(start, LIMITS), Verdict::Continue { not_before } if not_before <= start));
         }
-        for extra in 1..=3 {
+        for extra in 1..=4 {
             let not_before = start.plus(Duration::from_millis(100 * extra));
             assert_eq!(refusals.count(start, LIMITS), Verdict::Continue { not_before });
         }
@@ -96,7 +97,7 @@ mod tests {
         let mut refusals = Refusals::new(Instant::ZERO);
         for minute in 1..10 {
             let now = Instant::from_millis(minute * 60_000);
-            for _ in 0..3 {
+            for _ in 0..2 {
                 assert!(matches!(refusals.count(now, LIMITS), Verdict::Continue { not_before } if not_before <= now));
             }
         }

@@ -17,7 +17,7 @@ pub enum Event<'a> {
     Alive,
     /// The close handshake is complete, or the peer broke the protocol before it was; flush and close the connection.
     Closed,
-    /// The peer broke the protocol; the close frame is written. Flush and close when the peer answers it, or in time.
+    /// The peer broke the protocol; the close frame is written; flush and close the connection.
     Failed(PeerFault),
 }
 

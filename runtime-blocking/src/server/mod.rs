@@ -5,6 +5,7 @@
 //! sends its own answers itself.
 
 mod accept;
+mod act;
 mod hub;
 mod link;
 mod peers;

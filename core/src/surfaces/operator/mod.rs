@@ -44,7 +44,7 @@ use crate::machine::Peer;
 use crate::outbox::Outbox;
 use crate::random::Random;
 use crate::report::Report;
-use crate::settings::Settings;
+use crate::settings::{Agent, DEFAULT_AGENT, Settings};
 use crate::store::{Batch, Durability, Op, Reply};
 use crate::time::{Instant, Now};
 use crate::websocket::CloseCode;
@@ -406,6 +406,13 @@ impl Operator {
         self.pending.insert(effect, pending);
         effect
     }
+}
+
+/// The agent that a request means.
+fn find_agent<'a>(cx: &Context<'a>, id: Option<&str>) -> Result<&'a Agent, WireError> {
+    let settings: &'a Settings = cx.settings;
+    let missing = || WireError::unavailable(alloc::format!("agent not found: {}", id.unwrap_or(DEFAULT_AGENT)));
+    settings.agents.find(id).ok_or_else(missing)
 }
 
 /// Answers a request that is refused, and counts it.

@@ -13,10 +13,9 @@ use super::runs::first_reply;
 use super::sessions::{self, Reference, Session};
 use super::transcript;
 use super::wire::{Waiter, WireError, write_error, write_ok};
-use super::{Context, Operator, Pending};
+use super::{Context, Operator, Pending, find_agent};
 use crate::effect::{Completion, Effect, FaultKind, Outcome};
 use crate::json::{write_string, write_value};
-use crate::settings::DEFAULT_AGENT;
 use crate::store::{Batch, Durability, Op, Reply};
 
 /// The most of a transcript that is read: its end.
@@ -81,7 +80,7 @@ impl Operator {
         waiter: Waiter,
         params: ListParams,
     ) -> Result<(), WireError> {
-        let agent = known_agent(cx, params.agent_id)?;
+        let agent = find_agent(cx, params.agent_id.as_deref())?.id.clone();
         let (table, prefix) = sessions::all_of(&agent);
         let scan = Op::Scan {
             table,
@@ -109,7 +108,7 @@ impl Operator {
         waiter: Waiter,
         params: HistoryParams,
     ) -> Result<(), WireError> {
-        let agent = known_agent(cx, params.agent_id)?;
+        let agent = find_agent(cx, params.agent_id.as_deref())?.id.clone();
         let what = What {
             limit: params.limit,
             include_compaction: params.include_compaction,
@@ -207,15 +206,6 @@ impl Operator {
         let key = QueryKey(self.queries.next);
         self.queries.live.insert(key, query);
         self.start(cx, effect, Pending::Query(key));
-    }
-}
-
-fn known_agent(cx: &Context<'_>, asked: Option<String>) -> Result<String, WireError> {
-    let id = asked.unwrap_or_else(|| DEFAULT_AGENT.into());
-    if cx.settings.agents.agents.iter().any(|agent| agent.id == id) {
-        Ok(id)
-    } else {
-        Err(WireError::unavailable(alloc::format!("agent not found: {id}")))
     }
 }
 

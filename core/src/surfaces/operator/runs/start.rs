@@ -7,11 +7,10 @@ use core::time::Duration;
 use super::{Flow, IdempotencyKey, Run, RunKey, Step};
 use crate::effect::{Completion, Effect, Outcome};
 use crate::id::ConnId;
-use crate::settings::DEFAULT_AGENT;
 use crate::store::{Batch, Durability, Op, Reply, StoreReply};
 use crate::surfaces::operator::params::RunParams;
 use crate::surfaces::operator::wire::{ErrorCode, Waiter, WireError};
-use crate::surfaces::operator::{Context, Operator};
+use crate::surfaces::operator::{Context, Operator, find_agent};
 
 /// The most requests that wait for one run: a client that asks again and again for the same thing adds no more.
 const MAX_WAITERS: usize = 1_024;
@@ -51,17 +50,7 @@ impl Operator {
         if self.draining {
             return Err(WireError::unavailable("gateway is draining").retry_after(Duration::from_secs(5)));
         }
-        let agent_id = params.agent_id.as_deref().unwrap_or(DEFAULT_AGENT);
-        let Some(agent) = cx
-            .settings
-            .agents
-            .agents
-            .iter()
-            .find(|agent| agent.id == agent_id)
-            .cloned()
-        else {
-            return Err(WireError::unavailable(alloc::format!("agent not found: {agent_id}")));
-        };
+        let agent = find_agent(cx, params.agent_id.as_deref())?.clone();
         let most = cx.settings.agents.max_concurrent_runs as usize + cx.settings.agents.max_queued_runs as usize;
         if self.runs.live.len() >= most {
             return Err(WireError::unavailable("too many runs are waiting").retry_after(Duration::from_secs(1)));
