@@ -11,7 +11,7 @@ fn main() {
 }
 
 /// From the accepted connection to its end, as the machine sees it, with this many other clients connected.
-#[divan::bench(args = [0, 1_000])]
+#[divan::bench(args = [0, 1_000], sample_size = 16)]
 fn connect_and_leave(bencher: Bencher<'_, '_>, others: usize) {
     let mut bench = client::Bench::new();
     for _ in 0..others {

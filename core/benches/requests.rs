@@ -11,7 +11,7 @@ fn main() {
 }
 
 /// This many `health` requests that arrive in one read, over a WebSocket.
-#[divan::bench(args = [1, 16])]
+#[divan::bench(args = [1, 16], sample_size = 64)]
 fn health(bencher: Bencher<'_, '_>, at_once: usize) {
     let mut bench = client::Bench::new();
     let conn = bench.client();
@@ -25,7 +25,7 @@ fn health(bencher: Bencher<'_, '_>, at_once: usize) {
 }
 
 /// `GET /health` on a connection that stays open.
-#[divan::bench]
+#[divan::bench(sample_size = 64)]
 fn get_health(bencher: Bencher<'_, '_>) {
     let mut bench = client::Bench::new();
     let conn = bench.open();
