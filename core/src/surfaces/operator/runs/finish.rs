@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::index::Done;
-use super::open::{MAX_CONFLICTS, first_reply};
+use super::open::first_reply;
 use super::{Flow, OpenSession, Run, Step};
 use crate::effect::{Completion, Effect, ExitStatus, Outcome};
 use crate::json::write_value;
@@ -15,6 +15,10 @@ use crate::store::{Batch, Durability, Expect, Op, Reply, StoreReply};
 use crate::surfaces::operator::sessions::{self, Session};
 use crate::surfaces::operator::wire::{WireError, write_error, write_ok};
 use crate::surfaces::operator::{Context, Operator, transcript};
+
+/// How often a run whose work is done tries to write its session's record. Each conflict means that another run has got
+/// through, and so many runs never end at the same moment: work that is done is not thrown away for an unlucky order.
+const MAX_COMMITS: u32 = 10_000;
 
 /// The payload of an answered run.
 #[derive(serde::Serialize)]
@@ -128,7 +132,7 @@ impl Operator {
                 Flow::End(Ok(run.payload.clone()))
             }
             // Another run of the same session was recorded meanwhile: this one's turn is added to that record.
-            Ok(Completion::Stored(StoreReply::Conflict { .. })) if run.conflicts < MAX_CONFLICTS => {
+            Ok(Completion::Stored(StoreReply::Conflict { .. })) if run.conflicts < MAX_COMMITS => {
                 run.conflicts += 1;
                 let Some(session) = &run.session else {
                     return lost(cx, "the result could not be stored", String::from("conflict"));

@@ -9,8 +9,8 @@ use crate::surfaces::operator::sessions::{self, Reference, Session};
 use crate::surfaces::operator::wire::WireError;
 use crate::surfaces::operator::{Context, Operator};
 
-/// How often a run tries again when another one wrote its session's record first.
-pub(super) const MAX_CONFLICTS: u32 = 16;
+/// How often a run tries again when another one opened its session first.
+const MAX_CONFLICTS: u32 = 16;
 
 impl Operator {
     /// The run has a place: it begins.
