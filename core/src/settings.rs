@@ -2,6 +2,7 @@
 //! (`spec/settings.md` maps every key to its field). Values below a floor are raised to it where the protocol says so.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -167,6 +168,17 @@ pub enum AgentKind {
 
 /// The agent that a request means when it names none.
 pub const DEFAULT_AGENT: &str = "goat";
+
+impl Settings {
+    /// These settings with every value that has a floor at or above it; the same ones when all are.
+    #[must_use]
+    pub fn raised_to_floors(self: Arc<Self>) -> Arc<Self> {
+        let mut raised = Self::clone(&self);
+        raised.gateway.raise_to_floors();
+        raised.operator.raise_to_floors();
+        if raised == *self { self } else { Arc::new(raised) }
+    }
+}
 
 impl GatewaySettings {
     /// The endpoint path for what a person wrote: a missing leading `/` is added; empty or `/` means the default.
