@@ -37,8 +37,11 @@ impl Gateway {
         connection.deadlines.set(Timer::Linger, now.monotonic.plus(patience));
     }
 
-    /// The peer took too long.
-    pub(super) fn lingered(&mut self, id: ConnId) {
+    /// The peer took too long, or is not there: the connection is dropped with what is unsent.
+    pub(super) fn abort(&mut self, id: ConnId, connection: &mut Connection) {
+        connection.flushing = true;
+        connection.sealed = true;
+        self.retire(id, connection);
         self.outputs.push_back(Output::Close {
             conn: id,
             how: CloseHow::Abort,

@@ -74,6 +74,7 @@ impl Gateway {
     /// A gateway without connections. Poll it once before the first input: it asks the store for what outlived the last one.
     #[must_use]
     pub fn new(settings: Arc<Settings>, seed: Seed, now: Now) -> Self {
+        let settings = settings.raised_to_floors();
         let mut random = Random::new(seed);
         let mut calls = Calls::default();
         Self {
@@ -86,7 +87,7 @@ impl Gateway {
             calls,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
             reports: Vec::new(),
             flush: Vec::new(),
@@ -104,6 +105,9 @@ impl Gateway {
     }
 
     fn opened(&mut self, now: Now, id: ConnId, peer: Peer) {
+        if self.draining == Some(Draining::Closing) {
+            return self.drop_unheard(id);
+        }
         let group = AddressGroup::of(peer).filter(|_| !is_loopback(peer));
         let counted = if self.draining.is_some() {
             Counted::No
@@ -118,10 +122,7 @@ impl Gateway {
         };
         if counted == Counted::No {
             if self.turned_away_open >= MAX_TURNED_AWAY {
-                return self.outputs.push_back(Output::Close {
-                    conn: id,
-                    how: CloseHow::Abort,
-                });
+                return self.drop_unheard(id);
             }
             self.turned_away_open += 1;
         }
@@ -131,6 +132,14 @@ impl Gateway {
             .deadlines
             .set(Timer::Header, now.monotonic.plus(http.header_timeout));
         self.keep(id, connection);
+    }
+
+    /// A connection that is not kept: not a word is said on it.
+    fn drop_unheard(&mut self, id: ConnId) {
+        self.outputs.push_back(Output::Close {
+            conn: id,
+            how: CloseHow::Abort,
+        });
     }
 
     fn received(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) {
@@ -181,7 +190,7 @@ impl Gateway {
             Timer::Idle | Timer::Header | Timer::Body => self.http_timed_out(now, id, connection, timer),
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
-            Timer::Linger => self.lingered(id),
+            Timer::Linger => self.abort(id, connection),
         }
     }
 
@@ -206,9 +215,10 @@ impl Gateway {
     }
 
     fn reconfigured(&mut self, settings: Arc<Settings>) {
-        self.settings = settings;
+        self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
         self.answers = Answers::new(&self.settings.gateway);
+        self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
     }
 
@@ -218,8 +228,9 @@ impl Gateway {
             return;
         };
         act(self, &mut connection);
-        if let Some(parcel) = self.outbox.take_for(id) {
-            self.deliver_to(now, &mut connection, parcel);
+        match self.outbox.take_for(id) {
+            Some(parcel) => self.deliver_to(now, &mut connection, parcel),
+            None => connection.seal_if_over(),
         }
         self.keep(id, connection);
     }
