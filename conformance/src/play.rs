@@ -30,7 +30,7 @@ impl std::fmt::Display for Failure {
 /// How long what is expected may take to come, unless the step says otherwise: in virtual time.
 const PATIENCE_VIRTUAL: Duration = Duration::from_millis(1_000);
 /// The same, and the least, over sockets: a busy machine is no failure.
-const PATIENCE_REAL: Duration = Duration::from_millis(10_000);
+const PATIENCE_REAL: Duration = Duration::from_millis(4_000);
 
 /// Plays `vector` in `world`.
 ///
@@ -45,6 +45,9 @@ pub fn play(vector: &Vector, world: &mut dyn World) -> Result<(), Failure> {
     };
     player.steps(&vector.steps)
 }
+
+/// Looks whether what is expected has come: `None` when it has not come yet.
+type Attempt<'a> = dyn FnMut(&mut Line, &mut Bindings) -> Option<Result<(), String>> + 'a;
 
 struct Player<'a> {
     world: &'a mut dyn World,
@@ -119,11 +122,7 @@ impl Player<'_> {
     }
 
     /// Lets time pass until `attempt` has an answer, but no longer than the step may take.
-    fn await_match(
-        &mut self,
-        step: &Step,
-        attempt: &mut dyn FnMut(&mut Line, &mut Bindings) -> Option<Result<(), String>>,
-    ) -> Result<(), String> {
+    fn await_match(&mut self, step: &Step, attempt: &mut Attempt<'_>) -> Result<(), String> {
         let patience = if self.world.is_virtual() {
             step.within.unwrap_or(PATIENCE_VIRTUAL)
         } else {

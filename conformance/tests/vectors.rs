@@ -9,7 +9,7 @@ use portcullis_conformance::target::Target;
 use portcullis_conformance::vector;
 
 fn passes(target: &Target) {
-    let vectors = vector::all().unwrap();
+    let vectors = vector::all().unwrap_or_else(|why| panic!("{why}"));
     let outcomes = run(&vectors, std::slice::from_ref(target), &|_, _| {});
     let counts = Counts::of(&outcomes);
     assert!(counts.failed == 0 && counts.passed > 100, "{}", table(&outcomes));

@@ -379,12 +379,11 @@ impl World for CoreWorld {
     }
 
     fn half_close(&mut self, name: &str) {
-        if let Some(conn) = self.names.get(name).copied() {
-            if let Some(state) = self.conns.get_mut(&conn)
-                && !std::mem::replace(&mut state.client_ended, true)
-            {
-                self.in_flight.push_back((conn, None));
-            }
+        if let Some(conn) = self.names.get(name).copied()
+            && let Some(state) = self.conns.get_mut(&conn)
+            && !std::mem::replace(&mut state.client_ended, true)
+        {
+            self.in_flight.push_back((conn, None));
         }
     }
 
