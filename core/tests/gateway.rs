@@ -150,6 +150,31 @@ fn a_late_peer_does_not_hold_a_drained_gateway() {
     assert!(world.drained);
 }
 
+#[test]
+fn a_result_that_is_being_renewed_is_not_evicted() {
+    let mut settings = settings();
+    settings.operator.idempotency_max_entries = 2;
+    settings.operator.idempotency_ttl = Duration::from_secs(10);
+    let mut world = World::new(settings);
+    world.settle();
+    let conn = world.client();
+    world.run(conn, "old", "");
+    world.settle();
+    world.advance(Duration::from_secs(8));
+    world.run(conn, "middle", "");
+    world.settle();
+    world.advance(Duration::from_secs(3));
+    // Both are about to be committed at the same time; the renewed one first.
+    let renewed = world.run(conn, "old", r#","disableSession":true"#);
+    world.run(conn, "new", r#","disableSession":true"#);
+    world.settle();
+    world.take_all(conn);
+    let again = world.run(conn, "old", r#","disableSession":true"#);
+    world.settle();
+    let run_id = format!(r#""runId":"{renewed}""#);
+    assert!(world.answers(conn, &again)[0].contains(&run_id), "it ran twice");
+}
+
 /// All that a client is sent when its bytes come in these pieces.
 fn written(pieces: &[&[u8]]) -> Vec<u8> {
     let mut world = ready();

@@ -86,8 +86,8 @@ impl Operator {
                 params_digest: run.params_digest,
             },
             &run.payload,
-            operator.idempotency_ttl,
-            operator.idempotency_max_entries as usize,
+            (operator.idempotency_ttl, operator.idempotency_max_entries as usize),
+            |other| self.runs.by_key.contains_key(other),
         );
         if let Some(OpenSession {
             record,
