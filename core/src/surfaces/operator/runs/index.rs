@@ -49,9 +49,19 @@ pub(super) struct Done {
 /// The finished runs whose results may still be asked for.
 #[derive(Debug, Default)]
 pub(in crate::surfaces::operator) struct Index {
-    loaded: bool,
+    loaded: Loaded,
     done: BTreeMap<IdempotencyKey, Done>,
     by_age: BTreeSet<(UnixMillis, IdempotencyKey)>,
+}
+
+/// Whether the store's content is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Loaded {
+    #[default]
+    No,
+    /// The store was asked.
+    Asked,
+    Yes,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -64,13 +74,27 @@ struct IndexRecord {
 
 impl Index {
     /// Whether the store's content is known.
-    pub(in crate::surfaces::operator) const fn is_loaded(&self) -> bool {
-        self.loaded
+    pub(in crate::surfaces::operator) fn is_loaded(&self) -> bool {
+        self.loaded == Loaded::Yes
+    }
+
+    /// Whether the store is to be asked now; then it counts as asked.
+    pub(in crate::surfaces::operator) fn begin_to_load(&mut self) -> bool {
+        let begin = self.loaded == Loaded::No;
+        if begin {
+            self.loaded = Loaded::Asked;
+        }
+        begin
+    }
+
+    /// The store did not answer: it may be asked again.
+    pub(in crate::surfaces::operator) const fn not_loaded(&mut self) {
+        self.loaded = Loaded::No;
     }
 
     /// Takes what the store holds. Records that cannot be read are passed over; their requests would run again.
     pub(in crate::surfaces::operator) fn load(&mut self, records: &[Record]) {
-        self.loaded = true;
+        self.loaded = Loaded::Yes;
         for record in records {
             let Some(key) = unhex(&record.id).map(IdempotencyKey) else {
                 continue;
