@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Reason, integer, object, optional_string, string};
+use super::fields::{Reason, integer, is_null, object, optional_string, string};
 use super::scope::Scopes;
 
 const KEYS: &[&str] = &[
@@ -65,7 +65,7 @@ impl<'a> ConnectParams<'a> {
             return Err("role must be operator".into());
         }
         let scopes = params.get("scopes").map_or(Ok(Scopes::NONE), scopes)?;
-        let token = match params.get("auth") {
+        let token = match params.get("auth").filter(|auth| !is_null(auth)) {
             Some(auth) => {
                 let auth = object(
                     Some(auth),
@@ -164,7 +164,8 @@ mod tests {
             (r#","scopes":[1]"#, "scopes[] must be a string"),
             (r#","scopes":["operator.read","root"]"#, "unsupported scope: root"),
             (r#","scopes":[]"#, ""),
-            (r#","auth":null"#, "auth must be an object"),
+            (r#","auth":null"#, ""),
+            (r#","auth":[]"#, "auth must be an object"),
             (r#","auth":{"key":1}"#, "auth contains unknown fields"),
             (
                 r#","auth":{"token":"seven77"}"#,
