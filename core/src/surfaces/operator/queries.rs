@@ -26,7 +26,11 @@ const MAX_TRANSCRIPT_BYTES: u32 = 4 * 1_048_576;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct QueryKey(u64);
 
-/// The queries under way. Bounded by what each connection may have in flight.
+/// The most queries under way. What one connection may have in flight does not bound them, because a client that leaves
+/// while the store is slow leaves its queries behind and may come back with more.
+const MAX_QUERIES: usize = 1_024;
+
+/// The queries under way.
 #[derive(Debug, Default)]
 pub(super) struct Queries {
     next: u64,
@@ -81,6 +85,7 @@ impl Operator {
         waiter: Waiter,
         params: ListParams,
     ) -> Result<(), WireError> {
+        self.has_room_for_query()?;
         let agent = known_agent(cx, params.agent_id)?;
         let (table, prefix) = sessions::all_of(&agent);
         let scan = Op::Scan {
@@ -109,6 +114,7 @@ impl Operator {
         waiter: Waiter,
         params: HistoryParams,
     ) -> Result<(), WireError> {
+        self.has_room_for_query()?;
         let agent = known_agent(cx, params.agent_id)?;
         let what = What {
             limit: params.limit,
@@ -200,6 +206,13 @@ impl Operator {
                 cx.outbox.answered(waiter.conn);
             }
         }
+    }
+
+    fn has_room_for_query(&self) -> Result<(), WireError> {
+        if self.queries.live.len() < MAX_QUERIES {
+            return Ok(());
+        }
+        Err(WireError::unavailable("too many requests are waiting").retry_after(Duration::from_secs(1)))
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, query: Query, effect: Effect) {
