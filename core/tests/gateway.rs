@@ -150,6 +150,89 @@ fn a_late_peer_does_not_hold_a_drained_gateway() {
     assert!(world.drained);
 }
 
+#[test]
+fn a_result_that_is_being_renewed_is_not_evicted() {
+    let mut settings = settings();
+    settings.operator.idempotency_max_entries = 2;
+    settings.operator.idempotency_ttl = Duration::from_secs(10);
+    let mut world = World::new(settings);
+    world.settle();
+    let conn = world.client();
+    world.run(conn, "old", "");
+    world.settle();
+    world.advance(Duration::from_secs(8));
+    world.run(conn, "middle", "");
+    world.settle();
+    world.advance(Duration::from_secs(3));
+    // Both are about to be committed at the same time; the renewed one first.
+    let renewed = world.run(conn, "old", r#","disableSession":true"#);
+    world.run(conn, "new", r#","disableSession":true"#);
+    world.settle();
+    world.take_all(conn);
+    let again = world.run(conn, "old", r#","disableSession":true"#);
+    world.settle();
+    let run_id = format!(r#""runId":"{renewed}""#);
+    assert!(world.answers(conn, &again)[0].contains(&run_id), "it ran twice");
+}
+
+#[test]
+fn clients_that_leave_do_not_fill_the_gateway_with_their_queries() {
+    let mut world = ready();
+    for _ in 0..1_000 {
+        let conn = world.client();
+        for _ in 0..3 {
+            world.ask(conn, "session.list", "{}");
+        }
+        world.gone(conn);
+    }
+    assert!(world.running.len() <= 1_100, "{} queries", world.running.len());
+    world.end();
+}
+
+#[test]
+fn a_looping_client_cannot_fill_the_log() {
+    let mut world = ready();
+    for _ in 0..1_000 {
+        let conn = world.connect("127.0.0.1:9");
+        world.bytes(conn, UPGRADE.as_bytes());
+        world.bytes(conn, &hello("wrong-token"));
+        world.follow_closes();
+        world.gone(conn);
+    }
+    assert!(world.reports.len() < 64, "{} lines", world.reports.len());
+    world.advance(Duration::from_secs(5));
+    let conn = world.connect("127.0.0.1:9");
+    world.bytes(conn, UPGRADE.as_bytes());
+    world.bytes(conn, &hello("wrong-token"));
+    let told = world.reports.iter().any(|report| report.contains("990 "));
+    assert!(told, "what was left out is counted: {:?}", world.reports.last());
+}
+
+#[test]
+fn earlier_results_that_cannot_be_read_are_asked_for_again_before_anything_runs() {
+    let mut world = World::new(settings());
+    let conn = world.client();
+    let first = world.run(conn, "k", "");
+    let load = *world.running.keys().next().unwrap();
+    world.complete(load, Ending::Badly);
+    assert!(world.answers(conn, &first)[0].contains("UNAVAILABLE"));
+    let second = world.run(conn, "k", "");
+    world.settle();
+    assert!(world.answers(conn, &second)[0].contains(r#""ok":true"#));
+}
+
+#[test]
+fn what_a_client_writes_cannot_begin_a_line_of_the_log() {
+    let mut world = ready();
+    let conn = world.connect("127.0.0.1:9");
+    world.bytes(conn, UPGRADE.as_bytes());
+    let client = r#"{"id":"c","version":"1","platform":"p","mode":"m"}"#;
+    let params = format!(r#"{{"minProtocol":1,"maxProtocol":1,"client":{client},"scopes":["x\nforged line"]}}"#);
+    world.bytes(conn, &request("1", "connect", &params));
+    assert!(world.reports.iter().any(|report| report.contains("forged")));
+    assert!(!world.reports.iter().any(|report| report.contains('\n')));
+}
+
 /// All that a client is sent when its bytes come in these pieces.
 fn written(pieces: &[&[u8]]) -> Vec<u8> {
     let mut world = ready();

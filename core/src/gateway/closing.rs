@@ -56,7 +56,8 @@ impl Gateway {
             if refused > 1 {
                 self.reports.push(Report::Refusals {
                     conn: id,
-                    count: refused,
+                    // The first was reported when it came.
+                    count: refused - 1,
                 });
             }
         }

@@ -12,7 +12,7 @@ mod http;
 mod websocket;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
@@ -29,6 +29,7 @@ use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
 use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
+use crate::limits::repeats::Repeats;
 use crate::machine::{CloseHow, Input, Machine, Output, Peer};
 use crate::outbox::Outbox;
 use crate::policy::address::{AddressGroup, is_loopback};
@@ -60,6 +61,8 @@ pub struct Gateway {
     flush: Vec<ConnId>,
     draining: Option<Draining>,
     turned_away: TurnedAway,
+    /// How often each kind of report was told.
+    repeats: BTreeMap<&'static str, Repeats>,
     /// Connections that are open only to be told that there is no room.
     turned_away_open: u32,
 }
@@ -93,6 +96,7 @@ impl Gateway {
             flush: Vec::new(),
             draining: None,
             turned_away: TurnedAway::default(),
+            repeats: BTreeMap::new(),
             turned_away_open: 0,
             settings,
         }
@@ -254,6 +258,21 @@ impl Gateway {
         (&mut self.operator, context)
     }
 
+    /// Hands the reports over, those of each kind at a bounded rate.
+    fn tell(&mut self, now: Now) {
+        for report in self.reports.drain(..) {
+            let kind = report.kind();
+            let Some(count) = self.repeats.entry(kind).or_default().tell(now.monotonic) else {
+                continue;
+            };
+            if count > 0 {
+                let left_out = Report::LeftOut { kind, count };
+                self.outputs.push_back(Output::Report(Box::new(left_out)));
+            }
+            self.outputs.push_back(Output::Report(Box::new(report)));
+        }
+    }
+
     /// Somebody found no room; the log hears of it at most once a second.
     fn turned_away(&mut self, now: Now, setting: &'static str) {
         self.turned_away.count += 1;
@@ -290,8 +309,7 @@ impl Machine for Gateway {
         self.on_time(now);
         self.drain_further(now);
         self.deliver(now);
-        self.outputs
-            .extend(self.reports.drain(..).map(|report| Output::Report(Box::new(report))));
+        self.tell(now);
     }
 
     fn poll(&mut self) -> Output {
