@@ -140,6 +140,23 @@ fn many_answers_at_once_are_a_slow_consumer_too() {
 }
 
 #[test]
+fn strangers_may_not_send_large_messages() {
+    let mut settings = settings();
+    settings.gateway.max_payload_bytes = 524_288;
+    let mut world = World::new(settings);
+    world.settle();
+    let large = frame(0x81, &[b' '; 65_537]);
+    let stranger = world.connect("127.0.0.1:9");
+    world.bytes(stranger, UPGRADE.as_bytes());
+    world.bytes(stranger, &large);
+    assert_eq!(closes(&world, stranger), ["1009 message too big"]);
+    let conn = world.connect("127.0.0.1:9");
+    let all = [UPGRADE.as_bytes(), &hello(TOKEN), &large].concat();
+    world.bytes(conn, &all);
+    assert_eq!(closes(&world, conn), [""; 0]);
+}
+
+#[test]
 fn a_late_peer_does_not_hold_a_drained_gateway() {
     let mut world = ready();
     let conn = world.client();

@@ -20,6 +20,9 @@ use crate::time::Now;
 use crate::websocket::WebSocket;
 use crate::websocket::handshake::{HandshakeFault, accept};
 
+/// The largest message of a client that has not said who it is, so that strangers cannot make the gateway hold much.
+const MAX_BEFORE_HANDSHAKE: usize = 65_536;
+
 impl Gateway {
     /// Bytes, or their end, came on a connection that speaks HTTP.
     pub(super) fn drive_http(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
@@ -198,7 +201,7 @@ impl Gateway {
         };
         let (operator, mut cx) = self.operator(now);
         let session = operator.opened(&mut cx, id, facts);
-        let socket = WebSocket::new(self.settings.gateway.max_payload_bytes);
+        let socket = WebSocket::new(self.settings.gateway.max_payload_bytes.min(MAX_BEFORE_HANDSHAKE));
         connection.stage = Stage::Operator(Box::new(OperatorStage {
             socket,
             session,

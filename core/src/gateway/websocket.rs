@@ -77,7 +77,11 @@ impl Gateway {
                 }
             };
             let (operator, mut cx) = self.operator(now);
+            let was_ready = session.is_ready();
             operator.message(&mut cx, id, connection.peer, session, text);
+            if !was_ready && session.is_ready() {
+                socket.set_max_message(self.settings.gateway.max_payload_bytes);
+            }
             if self.outbox.is_closing(id) {
                 return Read::All;
             }
