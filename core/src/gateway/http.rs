@@ -152,7 +152,11 @@ impl Gateway {
         if self.draining.is_some() {
             return Err((Answer::unavailable(), true));
         }
-        let origin = origin::present(request.headers().get("origin"));
+        // Two origins are none that could be judged.
+        let Ok(origin) = request.headers().get_only("origin") else {
+            return Err((Answer::new(Status::BAD_REQUEST, br#"{"error":"Bad Request"}"#), true));
+        };
+        let origin = origin::present(origin);
         if let Some(left) = self.auth.locked_for(now.monotonic, guesser(connection.peer, origin)) {
             let body = br#"{"error":{"message":"Too many failed authentication attempts. Please try again later.","type":"rate_limited"}}"#;
             let answer = Answer::new(Status::TOO_MANY_REQUESTS, body);
