@@ -131,7 +131,8 @@ impl Child {
         Ok(())
     }
 
-    fn kill(&mut self) {
+    /// Kills it with SIGKILL, as a crash would, and waits until it is gone.
+    pub fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod client;
+pub mod crash;
 pub mod echo;
 mod line;
 pub mod load;

@@ -35,17 +35,20 @@ impl Bindings {
         })
     }
 
-    /// Text to send: a leading `$repeat:N:TEXT` written out and every `${n}` replaced.
+    /// Text to send: a leading `$repeat:N:TEXT` written out and every `${NAME}` (`${n}`: the round) replaced by what is bound.
     #[must_use]
     pub fn fill_text(&self, text: &str) -> String {
         let text = match text.strip_prefix("$repeat:").and_then(|rest| rest.split_once(':')) {
             Some((times, unit)) => unit.repeat(times.parse().unwrap_or(0)),
             None => text.to_owned(),
         };
-        match self.0.get("n") {
-            Some(round) if text.contains("${n}") => text.replace("${n}", &round.to_string()),
-            _ => text,
+        if !text.contains("${") {
+            return text;
         }
+        self.0.iter().fold(text, |text, (name, value)| {
+            let bound = value.as_str().map_or_else(|| value.to_string(), String::from);
+            text.replace(&format!("${{{name}}}"), &bound)
+        })
     }
 
     fn bound(&self, name: &str) -> Result<&Value, String> {

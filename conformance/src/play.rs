@@ -46,8 +46,10 @@ pub fn play(vector: &Vector, world: &mut dyn World) -> Result<(), Failure> {
     player.steps(&vector.steps)
 }
 
-/// Looks whether what is expected has come: `None` when it has not come yet.
-type Attempt<'a> = dyn FnMut(&mut Line, &mut Bindings) -> Option<Result<(), String>> + 'a;
+/// Whether what came is what was expected; `None` when it has not come yet.
+type Verdict = Option<Result<(), String>>;
+/// Looks whether what is expected has come.
+type Attempt<'a> = dyn FnMut(&mut Line, &mut Bindings) -> Verdict + 'a;
 
 struct Player<'a> {
     world: &'a mut dyn World,
@@ -101,6 +103,15 @@ impl Player<'_> {
             Action::Reading(reads) => {
                 self.world.set_reading(&step.on, *reads);
                 Ok(())
+            }
+            Action::ExpectReading(reads) => self.expect_reading(step, *reads),
+            Action::Append { path, text } => {
+                let (path, text) = (self.bindings.fill_text(path), self.bindings.fill_text(text));
+                self.world.append(&path, text.as_bytes())
+            }
+            Action::Link { path, to } => {
+                let (path, to) = (self.bindings.fill_text(path), self.bindings.fill_text(to));
+                self.world.link(&path, &to)
             }
             Action::Stream { run, stream, text } => self.stream(step, run, stream, text),
             action => self.talk(step, action),
@@ -165,6 +176,23 @@ impl Player<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Lets time pass until the gateway reads from the connection, or does not.
+    fn expect_reading(&mut self, step: &Step, reads: bool) -> Result<(), String> {
+        let patience = step.within.unwrap_or(PATIENCE_VIRTUAL);
+        let mut left = patience;
+        loop {
+            match self.world.is_read(&step.on) {
+                Some(now) if now == reads => return Ok(()),
+                Some(now) if left.is_zero() => {
+                    let is = if now { "still reads" } else { "does not read" };
+                    return Err(format!("the gateway {is} after {} ms", patience.as_millis()));
+                }
+                Some(_) => left = left.saturating_sub(self.world.pass(left)),
+                None => return Err("the connection is not open".into()),
+            }
+        }
     }
 
     fn wait(&mut self, time: Duration) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! The command line: what each command takes, and which module does it.
 
+mod crash;
 mod echo;
 mod list;
 mod load;
@@ -24,6 +25,7 @@ enum Command {
     List(list::List),
     Echo(echo::Echo),
     Load(load::Load),
+    Crash(crash::Crash),
 }
 
 /// Carries the command line out.
@@ -38,6 +40,7 @@ pub(crate) fn main() -> ExitCode {
         Command::List(list) => list.run(),
         Command::Echo(echo) => echo.run(),
         Command::Load(load) => load.run(),
+        Command::Crash(crash) => crash.run(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

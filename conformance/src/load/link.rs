@@ -16,7 +16,7 @@ pub(super) fn health_frame() -> Vec<u8> {
 }
 
 /// Opens a connection with the opening handshake and the operator handshake; what it returns is authenticated.
-pub(super) fn authenticated(address: SocketAddr) -> Result<TcpStream, String> {
+pub(crate) fn authenticated(address: SocketAddr) -> Result<TcpStream, String> {
     let mut stream = open(address)?;
     stream
         .write_all(&opening(address))
@@ -72,7 +72,7 @@ pub(super) fn skip_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<
 }
 
 /// Takes the next frame off the stream: its opcode and payload.
-pub(super) fn next_frame(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<(u8, Vec<u8>), String> {
+pub(crate) fn next_frame(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<(u8, Vec<u8>), String> {
     loop {
         if let Some((opcode, header, length)) = frame_header(buffer)
             && buffer.len() >= header + length

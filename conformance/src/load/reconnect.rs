@@ -1,4 +1,5 @@
-//! Whole lives of connections: connect, upgrade, handshake, `health`, close, again.
+//! Whole lives of connections: connect, upgrade, handshake, `health`, close, again; and beside them the lives of plain TCP
+//! connections with one echo in each.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -12,14 +13,26 @@ use crate::client::frames::client_frame;
 /// Clients at the same time.
 const CLIENTS: u64 = 4;
 
-/// `total` rounds.
+/// `total` rounds with a gateway.
 pub(super) fn rounds(address: SocketAddr, total: u64, at_most: Duration) -> Result<Measurement, String> {
+    live("connect + handshake + health + close", address, total, at_most, round)
+}
+
+/// `total` rounds with the raw TCP echo: accept, one echo, close, by as many clients.
+pub(super) fn raw_rounds(address: SocketAddr, total: u64, at_most: Duration) -> Result<Measurement, String> {
+    live("raw TCP connect + echo + close", address, total, at_most, raw_round)
+}
+
+/// One life of a connection.
+type Round = fn(SocketAddr) -> Result<(), String>;
+
+fn live(name: &str, address: SocketAddr, total: u64, at_most: Duration, round: Round) -> Result<Measurement, String> {
     let start = Instant::now();
     let mut latencies = Latencies::new();
     let each = total.div_ceil(CLIENTS).max(1);
     let results: Vec<Result<Latencies, String>> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| scope.spawn(move || client(address, each, start + at_most)))
+            .map(|_| scope.spawn(move || client(address, each, start + at_most, round)))
             .collect();
         let ended = |client: std::thread::ScopedJoinHandle<'_, _>| {
             client.join().unwrap_or_else(|_| Err("a client failed".into()))
@@ -30,7 +43,7 @@ pub(super) fn rounds(address: SocketAddr, total: u64, at_most: Duration) -> Resu
         latencies.merge(&result?);
     }
     Ok(Measurement {
-        name: "connect + handshake + health + close".into(),
+        name: name.into(),
         count: latencies.count(),
         wall: start.elapsed(),
         p50: latencies.quantile(0.5),
@@ -39,7 +52,7 @@ pub(super) fn rounds(address: SocketAddr, total: u64, at_most: Duration) -> Resu
     })
 }
 
-fn client(address: SocketAddr, rounds: u64, until: Instant) -> Result<Latencies, String> {
+fn client(address: SocketAddr, rounds: u64, until: Instant, round: Round) -> Result<Latencies, String> {
     let mut latencies = Latencies::new();
     for _ in 0..rounds {
         let start = Instant::now();
@@ -63,5 +76,17 @@ fn round(address: SocketAddr) -> Result<(), String> {
         .map_err(failed)?;
     link::next_frame(&mut stream, &mut buffer)?;
     // The gateway ends the stream after its close frame.
+    stream.read(&mut [0; 64]).map_err(failed).map(drop)
+}
+
+fn raw_round(address: SocketAddr) -> Result<(), String> {
+    let mut stream = link::open(address)?;
+    let failed = |error: std::io::Error| format!("a raw round broke off: {error}");
+    let request = link::health_frame();
+    stream.write_all(&request).map_err(failed)?;
+    let mut echo = vec![0; request.len()];
+    stream.read_exact(&mut echo).map_err(failed)?;
+    stream.shutdown(std::net::Shutdown::Write).map_err(failed)?;
+    // The echo ends the stream once ours has ended.
     stream.read(&mut [0; 64]).map_err(failed).map(drop)
 }

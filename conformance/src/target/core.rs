@@ -37,6 +37,9 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
     };
     let loaded = load(&sources, Secret::new(TOKEN.into())).map_err(|problems| problems.to_string())?;
     let mut settings = loaded.core;
+    if let Some(tokens) = &mut settings.auth.tokens {
+        tokens.extend(vector.more_tokens.iter().cloned().map(Secret::new));
+    }
     // Virtual time has no time zone of this machine.
     settings.operator.utc_offset_minutes = 0;
     Ok(settings)

@@ -71,6 +71,22 @@ pub enum Action {
     Drop,
     /// Whether the client reads.
     Reading(bool),
+    /// Expect that the gateway reads from this connection, or that it has stopped to.
+    ExpectReading(bool),
+    /// Append to a file of the gateway's machine, as something else than the gateway would.
+    Append {
+        /// The file; `${NAME}` in it is replaced.
+        path: String,
+        /// What; the same.
+        text: String,
+    },
+    /// Make a symbolic link on the gateway's machine.
+    Link {
+        /// Where it is; `${NAME}` in it is replaced.
+        path: String,
+        /// What it points to.
+        to: String,
+    },
     /// Whether the client answers pings and close frames of its own accord.
     Manners(bool),
     /// Ask the gateway to finish (SIGTERM).

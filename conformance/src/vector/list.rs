@@ -9,6 +9,8 @@ shelf![
     "operator/requests",
     "operator/methods",
     "operator/idempotency",
+    "operator/runs",
+    "operator/sessions",
     "operator/hardening",
     "websocket/handshake",
     "websocket/frames",

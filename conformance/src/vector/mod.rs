@@ -36,6 +36,8 @@ pub struct Vector {
     pub settings: Map<String, Value>,
     /// Whether the gateway asks for [`TOKEN`].
     pub auth: bool,
+    /// Further tokens that the gateway expects; such a vector is played in memory only.
+    pub more_tokens: Vec<String>,
     /// Whether `tick` events are passed over where something else is expected.
     pub skip_ticks: bool,
     /// What happens, in order.
@@ -70,7 +72,7 @@ impl Vector {
     }
 
     fn parse_named(name: String, map: &Map<String, Value>) -> Result<Self, String> {
-        const KEYS: [&str; 9] = [
+        const KEYS: [&str; 10] = [
             "name",
             "proves",
             "why",
@@ -78,6 +80,7 @@ impl Vector {
             "unsplit",
             "settings",
             "auth",
+            "moreTokens",
             "skipTicks",
             "steps",
         ];
@@ -101,6 +104,10 @@ impl Vector {
             Some(Value::Object(settings)) => settings.clone(),
             Some(_) => return Err("\"settings\" must be an object of dotted keys".into()),
         };
+        let more_tokens = match map.get("moreTokens") {
+            Some(Value::Array(list)) => list.iter().filter_map(|item| item.as_str().map(String::from)).collect(),
+            _ => Vec::new(),
+        };
         let mut vector = Self {
             name,
             proves,
@@ -109,11 +116,16 @@ impl Vector {
             unsplit: map.get("unsplit").and_then(Value::as_str).map(String::from),
             settings,
             auth: map.get("auth").and_then(Value::as_bool).unwrap_or(true),
+            more_tokens,
             skip_ticks: map.get("skipTicks").and_then(Value::as_bool).unwrap_or(false),
             steps,
         };
         if vector.core_only.is_none() {
-            vector.core_only = why_core_only(&vector.steps);
+            vector.core_only = if vector.more_tokens.is_empty() {
+                why_core_only(&vector.steps)
+            } else {
+                Some("settings files name one token".to_owned())
+            };
         }
         Ok(vector)
     }
@@ -123,10 +135,12 @@ impl Vector {
     pub fn needs_own_gateway(&self) -> bool {
         !self.settings.is_empty()
             || !self.auth
-            || self
-                .steps
-                .iter()
-                .any(|step| matches!(step.action, Action::Drain | Action::Restart))
+            || self.steps.iter().any(|step| {
+                matches!(
+                    step.action,
+                    Action::Drain | Action::Restart | Action::Append { .. } | Action::Link { .. }
+                )
+            })
     }
 }
 
@@ -138,6 +152,10 @@ fn why_core_only(steps: &[Step]) -> Option<String> {
     }
     any(steps, &|action| matches!(action, Action::Reading(_)))
         .then(|| "it stops reading".to_owned())
+        .or_else(|| {
+            any(steps, &|action| matches!(action, Action::ExpectReading(_)))
+                .then(|| "it looks whether the gateway reads".to_owned())
+        })
         .or_else(|| {
             any(
                 steps,

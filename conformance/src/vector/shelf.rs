@@ -121,4 +121,25 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_operator_and_websocket_requirement_has_a_vector_or_a_named_proof() {
+        let vectors = all().unwrap();
+        let elsewhere = std::fs::read_to_string(spec().join("vectors.md")).unwrap();
+        for page in ["operator.md", "websocket.md"] {
+            let prose = std::fs::read_to_string(spec().join(page)).unwrap();
+            let named = prose
+                .lines()
+                .filter_map(|line| line.strip_prefix("- **")?.split_once("**"));
+            for (requirement, _) in named {
+                let proved = vectors
+                    .iter()
+                    .any(|vector| vector.proves.iter().any(|name| name == requirement));
+                assert!(
+                    proved || elsewhere.contains(&format!("| {requirement} ")),
+                    "{requirement} has no vector, and spec/vectors.md names no other proof"
+                );
+            }
+        }
+    }
 }

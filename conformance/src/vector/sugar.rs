@@ -229,6 +229,15 @@ impl<'a> Written<'a> {
             "drop" => Action::Drop,
             "reading" => Action::Reading(flag()?),
             "manners" => Action::Manners(flag()?),
+            "expectReading" => Action::ExpectReading(flag()?),
+            "append" => {
+                let (path, text) = self.two_texts()?;
+                Action::Append { path, text }
+            }
+            "link" => {
+                let (path, to) = self.two_texts()?;
+                Action::Link { path, to }
+            }
             "drain" => Action::Drain,
             "restart" => Action::Restart,
             _ => return Ok(None),
@@ -239,6 +248,13 @@ impl<'a> Written<'a> {
         self.value
             .as_str()
             .ok_or_else(|| format!("{:?} takes a string", self.verb))
+    }
+
+    fn two_texts(&self) -> Result<(String, String), String> {
+        match array(self.value, 2)? {
+            [Value::String(one), Value::String(other)] => Ok((one.clone(), other.clone())),
+            _ => Err(format!("{:?} takes two strings", self.verb)),
+        }
     }
 
     fn millis(&self) -> Result<Duration, String> {

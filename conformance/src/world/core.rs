@@ -404,6 +404,22 @@ impl World for CoreWorld {
         self.report_sent();
     }
 
+    fn is_read(&mut self, name: &str) -> Option<bool> {
+        self.settle();
+        let conn = self.names.get(name)?;
+        self.conns.get(conn).map(|state| !state.paused)
+    }
+
+    fn append(&mut self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        self.host.append(path, bytes);
+        Ok(())
+    }
+
+    fn link(&mut self, path: &str, to: &str) -> Result<(), String> {
+        self.host.link(path, to);
+        Ok(())
+    }
+
     fn take(&mut self, name: &str) -> Taken {
         self.settle();
         let Some(client) = self.clients.get_mut(name) else {

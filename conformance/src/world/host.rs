@@ -23,6 +23,7 @@ pub(super) enum Told {
 pub(super) struct Host {
     store: MemoryStore,
     files: BTreeMap<String, Vec<u8>>,
+    links: BTreeMap<String, String>,
     done: VecDeque<(EffectId, Outcome)>,
     programs: BTreeMap<EffectId, Program>,
 }
@@ -54,7 +55,7 @@ impl Host {
                 Ok(Completion::Done)
             }
             Effect::ReadFile { path, max_bytes } => self.read(&path, max_bytes),
-            Effect::RealPath { path } => real_path(&path),
+            Effect::RealPath { path } => self.real_path(&path),
             Effect::Spawn(spawn) => match programs::run(&spawn) {
                 Ok(script) => return self.spawn(effect, script, now.monotonic),
                 Err(fault) => Err(fault),
@@ -98,6 +99,25 @@ impl Host {
             bytes: Bytes::copy_from_slice(tail),
             size: file.len() as u64,
         })
+    }
+
+    /// Appends to a file behind the machine's back.
+    pub(super) fn append(&mut self, path: &str, bytes: &[u8]) {
+        self.files.entry(path.to_owned()).or_default().extend_from_slice(bytes);
+    }
+
+    /// Makes a link.
+    pub(super) fn link(&mut self, path: &str, to: &str) {
+        self.links.insert(path.to_owned(), to.to_owned());
+    }
+
+    /// The real path of what `path` leads to, by way of one link at most.
+    fn real_path(&self, path: &str) -> Outcome {
+        let linked = self.links.iter().find_map(|(link, to)| {
+            let rest = path.strip_prefix(link.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+        });
+        real_path(linked.as_deref().unwrap_or(path))
     }
 
     /// The machine has dealt with the last progress.

@@ -41,6 +41,21 @@ pub trait World {
     /// Whether the client reads.
     fn set_reading(&mut self, name: &str, reads: bool);
 
+    /// Whether the gateway reads from this connection; `None`: it cannot be seen from here.
+    fn is_read(&mut self, name: &str) -> Option<bool>;
+
+    /// Appends to a file on the gateway's machine.
+    ///
+    /// # Errors
+    /// When the file cannot be reached.
+    fn append(&mut self, path: &str, bytes: &[u8]) -> Result<(), String>;
+
+    /// Makes a symbolic link on the gateway's machine.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn link(&mut self, path: &str, to: &str) -> Result<(), String>;
+
     /// What has come so far, without waiting.
     fn take(&mut self, name: &str) -> Taken;
 

@@ -133,6 +133,22 @@ impl World for SocketWorld {
 
     fn set_reading(&mut self, _name: &str, _reads: bool) {}
 
+    fn is_read(&mut self, _name: &str) -> Option<bool> {
+        None
+    }
+
+    fn append(&mut self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        self.child()?;
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.and_then(|mut file| file.write_all(bytes))
+            .map_err(|error| format!("cannot append to {path}: {error}"))
+    }
+
+    fn link(&mut self, path: &str, to: &str) -> Result<(), String> {
+        self.child()?;
+        std::os::unix::fs::symlink(to, path).map_err(|error| format!("cannot make the link {path}: {error}"))
+    }
+
     fn take(&mut self, name: &str) -> Taken {
         let Some(socket) = self.sockets.get_mut(name) else {
             return Taken {

@@ -6,6 +6,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use portcullis_core::effect::{Fault, FaultKind};
 use redb::{
@@ -23,6 +25,9 @@ const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters"
 const VERSIONS: &str = "versions";
 /// Pages that are kept in memory; the system's own file cache keeps the rest.
 const CACHE_BYTES: usize = 2 * 1024 * 1024;
+/// How long a file that somebody else holds is waited for.
+const LAST_HOLDER: Duration = Duration::from_secs(1);
+const HOLDER_STEP: Duration = Duration::from_millis(10);
 
 pub(super) struct Disk {
     database: Database,
@@ -34,16 +39,13 @@ impl Disk {
     /// Opens the file or makes a new one, and holds it against other processes.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         prepare(path).map_err(|error| StoreError::at(path, error.to_string()))?;
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => StoreError::at(
-                    path,
-                    "another gateway is using this state directory; stop it, or give this one another with --state-dir",
-                ),
-                other => StoreError::at(path, other.to_string()),
-            })?;
+        let database = database(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::at(
+                path,
+                "another gateway is using this state directory; stop it, or give this one another with --state-dir",
+            ),
+            other => StoreError::at(path, other.to_string()),
+        })?;
         Ok(Self {
             database,
             open: None,
@@ -58,6 +60,18 @@ impl Disk {
         self.open
             .as_ref()
             .ok_or_else(|| fault(FaultKind::Unavailable, "store: no transaction"))
+    }
+}
+
+/// A gateway that was killed while it started a program may have left a child between its fork and its exec, which holds the
+/// file for that moment: who restarts at once waits for it.
+fn database(path: &Path) -> Result<Database, DatabaseError> {
+    let until = Instant::now() + LAST_HOLDER;
+    loop {
+        match Builder::new().set_cache_size(CACHE_BYTES).create(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => thread::sleep(HOLDER_STEP),
+            done => return done,
+        }
     }
 }
 

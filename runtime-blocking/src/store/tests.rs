@@ -63,6 +63,18 @@ fn write(store: &Store, durability: Durability, id: &str, value: &str) -> Versio
     }
 }
 
+/// As after a kill -9 that left a child of the gateway between its fork and its exec.
+#[test]
+fn a_file_whose_last_holder_is_about_to_let_go_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let last = Disk::open(&path).unwrap();
+    let waiting = std::thread::spawn(move || Disk::open(&path).map(drop));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    drop(last);
+    assert!(waiting.join().unwrap().is_ok());
+}
+
 #[test]
 fn the_file_is_private_and_has_one_holder() {
     let folder = tempfile::tempdir().unwrap();
