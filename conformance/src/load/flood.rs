@@ -46,6 +46,7 @@ pub(super) fn flood(child: &Child, at_most: Duration) -> Result<Measurement, Str
         cpu: after.cpu.saturating_sub(before.cpu),
         p50: latencies.quantile(0.5),
         p99: latencies.quantile(0.99),
+        floor: None,
         resident: after.resident,
         more: vec![
             ("refusals sent", flooded.sent.to_string()),
