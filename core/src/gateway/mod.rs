@@ -40,7 +40,7 @@ use crate::surfaces::operator::{Context, Operator};
 use crate::time::{Instant, Now};
 
 /// Connections that are told "503" when there is no room for them. More than these are dropped without a word.
-const MAX_TURNED_AWAY: u32 = 256;
+pub const MAX_TURNED_AWAY: u32 = 256;
 
 /// The gateway: a [`Machine`] for a runtime or an event loop of your own.
 pub struct Gateway {
