@@ -163,8 +163,8 @@ fn connect(plan: &Plan) -> Result<Measurement, String> {
 
 /// Connections to a server that accepts, echoes once and closes: what their coming and going costs the system alone.
 fn raw_connect(plan: &Plan) -> Result<Measurement, String> {
-    let child = Child::start(&plan.floor, Vec::new(), false)?;
-    metered(&child, |child| {
+    let mut child = Child::start(&plan.floor, Vec::new(), false)?;
+    metered(&mut child, |child| {
         reconnect::raw_rounds(child.address(), plan.requests / 10, plan.at_most)
     })
 }
