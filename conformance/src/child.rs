@@ -1,12 +1,13 @@
 //! A gateway in a child process: started with the arguments of its command line, known by what it prints, killed with its
 //! state folder when dropped.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,7 +35,28 @@ pub struct Child {
     state: StateFolder,
     process: std::process::Child,
     address: SocketAddr,
-    log: Arc<AtomicU64>,
+    log: Arc<Log>,
+}
+
+/// How many of the last lines of a log are kept.
+const LAST_LINES: usize = 5;
+
+/// What a gateway has logged: how many lines, and the last ones.
+#[derive(Debug, Default)]
+struct Log {
+    lines: AtomicU64,
+    last: Mutex<VecDeque<String>>,
+}
+
+impl Log {
+    fn add(&self, line: &str) {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+    }
 }
 
 /// A folder that goes with its owner.
@@ -106,7 +128,20 @@ impl Child {
     /// How many lines it has logged.
     #[must_use]
     pub fn log_lines(&self) -> u64 {
-        self.log.load(Ordering::Relaxed)
+        self.log.lines.load(Ordering::Relaxed)
+    }
+
+    /// Adds to a failure what the gateway has to do with it: whether it still runs, and what it logged last.
+    #[must_use]
+    pub fn explain(&mut self, failure: &str) -> String {
+        let state = match self.process.try_wait() {
+            Ok(None) => "still runs".to_owned(),
+            Ok(Some(status)) => format!("has ended ({status})"),
+            Err(error) => format!("is in a state that the system does not tell ({error})"),
+        };
+        let last = self.log.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last: Vec<_> = last.iter().map(String::as_str).collect();
+        format!("{failure} (the gateway {state}; its last log lines: {last:?})")
     }
 
     /// Asks it to finish.
@@ -159,7 +194,7 @@ fn spawn(
     program: &Program,
     args: &[String],
     state: &Path,
-    log: &Arc<AtomicU64>,
+    log: &Arc<Log>,
 ) -> Result<(std::process::Child, SocketAddr), String> {
     let mut command = Command::new(&program.file);
     command
@@ -188,7 +223,7 @@ fn spawn(
 }
 
 /// The address in the first line that the child prints. Both streams are read to their ends, so that it never waits for us.
-fn announced(process: &mut std::process::Child, log: &Arc<AtomicU64>) -> Result<SocketAddr, String> {
+fn announced(process: &mut std::process::Child, log: &Arc<Log>) -> Result<SocketAddr, String> {
     let (send, lines) = mpsc::sync_channel(64);
     let stdout = process.stdout.take().ok_or("no standard output")?;
     let stderr = process.stderr.take().ok_or("no standard error")?;
@@ -211,9 +246,9 @@ fn announced(process: &mut std::process::Child, log: &Arc<AtomicU64>) -> Result<
     }
 }
 
-fn forward(from: impl BufRead, stdout: bool, to: &mpsc::SyncSender<(bool, String)>, lines: &AtomicU64) {
+fn forward(from: impl BufRead, stdout: bool, to: &mpsc::SyncSender<(bool, String)>, log: &Log) {
     for line in from.lines().map_while(Result::ok) {
-        lines.fetch_add(1, Ordering::Relaxed);
+        log.add(&line);
         // When nobody listens any more or the queue is full, the line is dropped and the reading goes on.
         let _ = to.try_send((stdout, line));
     }

@@ -206,6 +206,9 @@ impl Player<'_> {
 
     fn silence(&mut self, on: &str, time: Duration) -> Result<(), String> {
         self.read_all()?;
+        // A silence usually ends where something is due. On a busy machine real time runs ahead of the vector's, so over
+        // sockets only its first half is proved; the core proves all of it.
+        let time = if self.world.is_virtual() { time } else { time / 2 };
         self.wait(time)?;
         match self.lines.get_mut(on).and_then(Line::pending) {
             None => Ok(()),

@@ -5,14 +5,17 @@ use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use portcullis_blocking::cli::{self, PreparedGateway};
 use portcullis_blocking::clock::Clock;
+use portcullis_blocking::remote::Ready;
 use portcullis_blocking::server;
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
 use portcullis_core::gateway::Gateway;
 use portcullis_core::machine::Machine;
+use portcullis_core::settings::GatewaySettings;
 
 use crate::child::Program;
 
@@ -70,30 +73,53 @@ pub fn serve_volatile<M: Machine + Send + 'static>(
     machine: M,
     listener: TcpListener,
 ) -> io::Result<()> {
-    serve(runtime, machine, vec![listener], Store::memory(), Clock::start())
+    let parts = Parts {
+        store: Store::memory(),
+        clock: Clock::start(),
+        ready: Ready::default(),
+        settings: &GatewaySettings::default(),
+    };
+    serve(runtime, machine, vec![listener], parts)
+}
+
+/// What the hosts of both runtimes are made of.
+struct Parts<'a> {
+    store: Store,
+    clock: Clock,
+    ready: Ready,
+    /// How many connections there may be.
+    settings: &'a GatewaySettings,
 }
 
 fn serve<M: Machine + Send + 'static>(
     runtime: Runtime,
     machine: M,
     listeners: Vec<TcpListener>,
-    store: Store,
-    clock: Clock,
+    parts: Parts<'_>,
 ) -> io::Result<()> {
+    let Parts {
+        store,
+        clock,
+        ready,
+        settings,
+    } = parts;
     let tls = ClientTls::new(None);
     match runtime {
         Runtime::Smol => {
             let host = portcullis_smol::Host {
                 signals: true,
+                ready,
                 ..portcullis_smol::Host::new(store, tls, clock)
             };
             portcullis_smol::serve(machine, listeners, host)
         }
         Runtime::Blocking => {
-            let host = server::Host {
+            let mut host = server::Host {
                 signals: true,
+                ready,
                 ..server::Host::new(store, tls, clock)
             };
+            host.make_room_for(settings);
             server::serve(machine, listeners, host)
         }
     }
@@ -104,13 +130,18 @@ impl cli::Runtime for Runtime {
         (*self).name()
     }
 
-    fn serve(&self, mut prepared: PreparedGateway) -> io::Result<()> {
+    fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
         let clock = Clock::start();
         let store = Store::open(&prepared.state_dir.join("store.redb")).map_err(io::Error::other)?;
-        prepared.announce()?;
-        let seed = prepared.seed;
-        let gateway = Gateway::new(prepared.settings, seed, clock.now());
-        serve(*self, gateway, prepared.listeners, store, clock)
+        let settings = prepared.settings;
+        let gateway = Gateway::new(Arc::clone(&settings), prepared.seed, clock.now());
+        let parts = Parts {
+            store,
+            clock,
+            ready: prepared.ready,
+            settings: &settings.gateway,
+        };
+        serve(*self, gateway, prepared.listeners, parts)
     }
 }
 

@@ -38,24 +38,19 @@ impl Authenticator {
             .tokens
             .as_ref()
             .map(|tokens| TokenVerifier::new(random.bytes(), tokens));
-        let limits = LockoutLimits {
-            max_attempts: settings.max_attempts,
-            window: settings.window,
-            lockout: settings.lockout,
-            max_tracked: settings.max_tracked,
-        };
         Self {
             verifier,
-            lockout: Lockout::new(limits),
+            lockout: Lockout::new(limits(settings)),
         }
     }
 
-    /// Takes new tokens; who is locked out stays so.
+    /// Takes new tokens and limits; who is locked out stays so.
     pub fn reconfigure(&mut self, settings: &AuthSettings, random: &mut Random) {
         self.verifier = settings
             .tokens
             .as_ref()
             .map(|tokens| TokenVerifier::new(random.bytes(), tokens));
+        self.lockout.reconfigure(limits(settings));
     }
 
     /// Whether a token is needed.
@@ -81,6 +76,15 @@ impl Authenticator {
             return Verdict::Right;
         }
         Verdict::Wrong(who.and_then(|who| self.lockout.failed(now, who)))
+    }
+}
+
+const fn limits(settings: &AuthSettings) -> LockoutLimits {
+    LockoutLimits {
+        max_attempts: settings.max_attempts,
+        window: settings.window,
+        lockout: settings.lockout,
+        max_tracked: settings.max_tracked,
     }
 }
 
@@ -127,6 +131,14 @@ mod tests {
             auth.verify(now, stranger, "right-token"),
             Verdict::LockedOut(settings.lockout)
         );
+        let stricter = AuthSettings {
+            max_attempts: 1,
+            ..settings.clone()
+        };
+        auth.reconfigure(&stricter, &mut random);
+        let other = guesser(Peer::Tcp("192.0.2.9:1".parse().unwrap()), None);
+        assert!(matches!(auth.verify(now, other, "wrong"), Verdict::Wrong(Some(_))));
+        auth.reconfigure(&settings, &mut random);
         let local = Peer::Tcp("127.0.0.1:1".parse().unwrap());
         for _ in 0..10 {
             assert_eq!(auth.verify(now, guesser(local, None), "wrong"), Verdict::Wrong(None));

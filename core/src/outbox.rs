@@ -2,17 +2,22 @@
 //! the gateway takes the parcels out, and only it knows what a connection's limits are.
 
 use alloc::borrow::Cow;
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
 use bytes::BytesMut;
 
 use crate::id::{ConnId, EffectId};
 use crate::websocket::{CloseCode, send};
 
+/// Why a client that takes too little is closed.
+pub const SLOW_CONSUMER: &str = "slow consumer";
+
 /// The parcels of one input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
-    parcels: Vec<Parcel>,
+    parcels: VecDeque<Parcel>,
+    /// The most bytes of messages in one parcel before a further one.
+    limit: usize,
 }
 
 /// Everything for one connection.
@@ -31,6 +36,21 @@ pub struct Parcel {
 }
 
 impl Outbox {
+    /// An empty one. One input may answer many requests of a client, so a parcel is bounded like what waits for the client:
+    /// when `limit` bytes of messages lie in it and a further one comes, the client is closed as a slow consumer.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            parcels: VecDeque::new(),
+            limit,
+        }
+    }
+
+    /// Takes another limit.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// The bytes for a connection, to append to.
     pub fn bytes(&mut self, conn: ConnId) -> &mut BytesMut {
         &mut self.parcel(conn).bytes
@@ -38,7 +58,11 @@ impl Outbox {
 
     /// Appends a text message, which `write` writes; nothing once the connection is being closed.
     pub fn text(&mut self, conn: ConnId, write: impl FnOnce(&mut BytesMut)) {
+        let limit = self.limit;
         let parcel = self.parcel(conn);
+        if parcel.close.is_none() && parcel.bytes.len() > limit {
+            parcel.close = Some((CloseCode::POLICY, SLOW_CONSUMER.into()));
+        }
         if parcel.close.is_none() {
             send::text_with(&mut parcel.bytes, write);
         }
@@ -77,17 +101,13 @@ impl Outbox {
 
     /// Takes a parcel out, the oldest first.
     pub fn take(&mut self) -> Option<Parcel> {
-        if self.parcels.is_empty() {
-            None
-        } else {
-            Some(self.parcels.remove(0))
-        }
+        self.parcels.pop_front()
     }
 
     /// Takes the parcel of one connection out.
     pub fn take_for(&mut self, conn: ConnId) -> Option<Parcel> {
         let at = self.parcels.iter().rposition(|parcel| parcel.conn == conn)?;
-        Some(self.parcels.remove(at))
+        self.parcels.remove(at)
     }
 
     /// One input concerns one connection or a few, so a search from the end finds it at once.
@@ -98,7 +118,7 @@ impl Outbox {
             .rposition(|parcel| parcel.conn == conn)
             .unwrap_or_else(|| {
                 let bytes = BytesMut::with_capacity(256);
-                self.parcels.push(Parcel {
+                self.parcels.push_back(Parcel {
                     conn,
                     bytes,
                     close: None,

@@ -78,6 +78,13 @@ pub enum Report {
         /// How it ended.
         outcome: String,
     },
+    /// Facts of one kind were left out because there were too many; told before the next one of that kind.
+    LeftOut {
+        /// The kind, by its name in this type.
+        kind: &'static str,
+        /// How many.
+        count: u64,
+    },
     /// An effect failed and work was lost or refused because of it.
     EffectFailed {
         /// What was to be done.
@@ -95,6 +102,23 @@ pub enum Report {
 }
 
 impl Report {
+    /// The name of its kind.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Authenticated { .. } => "Authenticated",
+            Self::HandshakeRefused { .. } => "HandshakeRefused",
+            Self::LockedOut { .. } => "LockedOut",
+            Self::Refusals { .. } => "Refusals",
+            Self::TurnedAway { .. } => "TurnedAway",
+            Self::Closed { .. } => "Closed",
+            Self::RunEnded { .. } => "RunEnded",
+            Self::LeftOut { .. } => "LeftOut",
+            Self::EffectFailed { .. } => "EffectFailed",
+            Self::Draining { .. } => "Draining",
+        }
+    }
+
     /// How much it matters.
     #[must_use]
     pub const fn level(&self) -> Level {
@@ -104,6 +128,7 @@ impl Report {
             Self::HandshakeRefused { .. }
             | Self::LockedOut { .. }
             | Self::Refusals { .. }
+            | Self::LeftOut { .. }
             | Self::TurnedAway { .. } => Level::Warn,
             Self::EffectFailed { .. } => Level::Error,
         }
@@ -117,9 +142,10 @@ impl fmt::Display for Report {
                 write!(f, "{conn}: client {client:?} authenticated from {peer}")
             }
             Self::HandshakeRefused { conn, peer, reason } => {
-                write!(f, "{conn}: handshake from {peer} refused: {reason}")
+                write!(f, "{conn}: handshake from {peer} refused: {}", OneLine(reason))
             }
             Self::LockedOut { who, seconds } => {
+                let who = OneLine(who);
                 write!(f, "{who} is locked out for {seconds} s after too many wrong tokens")
             }
             Self::Refusals { conn, count } => write!(f, "{conn}: {count} requests refused"),
@@ -129,9 +155,12 @@ impl fmt::Display for Report {
                     "{count} connections turned away with 503 (raise {setting} to admit more)"
                 )
             }
-            Self::Closed { conn, reason } => write!(f, "{conn}: closed: {reason}"),
-            Self::RunEnded { run, agent, outcome } => write!(f, "run {run:?} of agent {agent:?}: {outcome}"),
-            Self::EffectFailed { what, detail } => write!(f, "{what}: {detail}"),
+            Self::Closed { conn, reason } => write!(f, "{conn}: closed: {}", OneLine(reason)),
+            Self::RunEnded { run, agent, outcome } => {
+                write!(f, "run {run:?} of agent {agent:?}: {}", OneLine(outcome))
+            }
+            Self::LeftOut { kind, count } => write!(f, "{count} more reports of kind {kind} were left out"),
+            Self::EffectFailed { what, detail } => write!(f, "{what}: {}", OneLine(detail)),
             Self::Draining { connections, runs } => {
                 write!(f, "draining: {connections} connections, {runs} runs under way")
             }
@@ -145,5 +174,20 @@ impl fmt::Display for Peer {
             Self::Tcp(address) => address.fmt(f),
             Self::Local => f.write_str("this machine"),
         }
+    }
+}
+
+/// A text that may hold what a peer wrote: control characters are escaped, so that it cannot begin a line of its own or
+/// command a terminal.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        self.0.chars().try_for_each(|c| match c {
+            '\u{2028}' | '\u{2029}' => write!(f, "{}", c.escape_unicode()),
+            c if c.is_control() => write!(f, "{}", c.escape_default()),
+            c => f.write_char(c),
+        })
     }
 }

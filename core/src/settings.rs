@@ -2,6 +2,7 @@
 //! (`spec/settings.md` maps every key to its field). Values below a floor are raised to it where the protocol says so.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -175,6 +176,17 @@ impl AgentSettings {
     pub fn find(&self, id: Option<&str>) -> Option<&Agent> {
         let named = self.agents.iter().find(|agent| agent.id == id.unwrap_or(DEFAULT_AGENT));
         named.or_else(|| self.agents.first().filter(|_| id.is_none()))
+    }
+}
+
+impl Settings {
+    /// These settings with every value that has a floor at or above it; the same ones when all are.
+    #[must_use]
+    pub fn raised_to_floors(self: Arc<Self>) -> Arc<Self> {
+        let mut raised = Self::clone(&self);
+        raised.gateway.raise_to_floors();
+        raised.operator.raise_to_floors();
+        if raised == *self { self } else { Arc::new(raised) }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod effects;
 pub mod entropy;
+pub mod remote;
 pub mod reporting;
 pub mod server;
 pub mod settings;

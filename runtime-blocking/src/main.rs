@@ -19,13 +19,14 @@ impl Runtime for Blocking {
         "blocking"
     }
 
-    fn serve(&self, mut prepared: PreparedGateway) -> io::Result<()> {
+    fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
         let clock = Clock::start();
         // One gateway at a time holds a store: a second one with the same state folder ends here.
         let store = Store::open(&prepared.state_dir.join("store.redb")).map_err(io::Error::other)?;
         let mut host = Host::new(store, ClientTls::new(None), clock);
         host.signals = true;
-        prepared.announce()?;
+        host.make_room_for(&prepared.settings.gateway);
+        host.ready = prepared.ready;
         let machine = Gateway::new(prepared.settings, prepared.seed, clock.now());
         serve(machine, prepared.listeners, host)
     }

@@ -261,7 +261,8 @@ impl<M: Machine + 'static> Driver<M> {
             Gather::Close => link.set_closing(),
         }
         if is_last {
-            if engine.sent < SENT_PER_TURN_MAX {
+            // A close before which nothing waits costs no turn of anybody's, and no readiness would bring it about later.
+            if engine.sent < SENT_PER_TURN_MAX || !link.is_waiting() {
                 self.flush(engine, link);
             } else {
                 self.rewatch(engine, link);

@@ -10,7 +10,6 @@ mod deadline;
 mod driver;
 mod effects;
 mod link;
-mod remote;
 mod secure;
 mod watch;
 
@@ -20,20 +19,20 @@ use std::rc::Rc;
 
 use async_io::Async;
 use portcullis_blocking::clock::Clock;
+use portcullis_blocking::remote::Request;
+pub use portcullis_blocking::remote::{Ready, Remote};
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
 use portcullis_core::id::ListenerId;
 use portcullis_core::machine::{Input, Machine};
 use smol::LocalExecutor;
-use smol::channel::{bounded, unbounded};
+use smol::channel::{Receiver, bounded, unbounded};
 
 use crate::driver::Driver;
 use crate::effects::Effects;
-pub use crate::remote::Remote;
-use crate::remote::Request;
 
 /// What a machine is served with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Host {
     /// For [`Effect::Store`](portcullis_core::effect::Effect).
     pub store: Store,
@@ -45,6 +44,8 @@ pub struct Host {
     pub signals: bool,
     /// Another way to drain it and to hand it new settings.
     pub remote: Remote,
+    /// Called once connections are taken and signals are heeded.
+    pub ready: Ready,
 }
 
 impl Host {
@@ -57,6 +58,7 @@ impl Host {
             clock,
             signals: false,
             remote: Remote::default(),
+            ready: Ready::default(),
         }
     }
 }
@@ -65,7 +67,8 @@ impl Host {
 /// block. The listeners are named in their order.
 ///
 /// # Errors
-/// When the system refuses what serving needs before it begins: a listener that cannot be watched, signal handlers.
+/// When the system refuses what serving needs before it begins (a listener that cannot be watched, signal handlers), and
+/// when [`Host::ready`] failed.
 pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host: Host) -> io::Result<()> {
     let executor = Rc::new(LocalExecutor::new());
     let (drained, ended) = bounded(1);
@@ -83,22 +86,23 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
         let remote = host.remote.clone();
         portcullis_blocking::signals::on_terminate(move || remote.drain())?;
     }
-    executor.spawn(do_as_asked(driver.clone(), host.remote)).detach();
+    // Without a bound: only people ask, by hand.
+    let (ask, asked) = unbounded();
+    // When nobody takes requests any more, the machine has drained.
+    host.remote.connect(move |request| drop(ask.try_send(request)));
+    executor.spawn(do_as_asked(driver.clone(), asked)).detach();
+    host.ready.tell()?;
     // What the machine wants before anything has happened.
     driver.turn(None, Input::Tick);
     drop(driver);
     // The sender lives in the driver, which the tasks keep: this ends with its message.
-    async_io::block_on(executor.run(ended.recv())).unwrap_or(Ok(()))
+    let served = async_io::block_on(executor.run(ended.recv())).unwrap_or(Ok(()));
+    host.remote.disconnect();
+    served
 }
 
-async fn do_as_asked<M: Machine + 'static>(driver: Rc<Driver<M>>, remote: Remote) {
-    while let Some(request) = remote.next().await {
-        driver.turn(
-            None,
-            match request {
-                Request::Drain => Input::Drain,
-                Request::Reconfigure(settings) => Input::Reconfigured { settings },
-            },
-        );
+async fn do_as_asked<M: Machine + 'static>(driver: Rc<Driver<M>>, asked: Receiver<Request>) {
+    while let Ok(request) = asked.recv().await {
+        driver.turn(None, request.into_input());
     }
 }

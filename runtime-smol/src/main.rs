@@ -19,13 +19,13 @@ impl Runtime for Smol {
         "smol"
     }
 
-    fn serve(&self, mut prepared: PreparedGateway) -> io::Result<()> {
+    fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
         let clock = Clock::start();
         // One gateway at a time holds a store: a second one with the same state folder ends here.
         let store = Store::open(&prepared.state_dir.join("store.redb")).map_err(io::Error::other)?;
         let mut host = Host::new(store, ClientTls::new(None), clock);
         host.signals = true;
-        prepared.announce()?;
+        host.ready = prepared.ready;
         let machine = Gateway::new(prepared.settings, prepared.seed, clock.now());
         serve(machine, prepared.listeners, host)
     }

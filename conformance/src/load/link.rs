@@ -24,8 +24,8 @@ pub(crate) fn authenticated(address: SocketAddr) -> Result<TcpStream, String> {
     let mut buffer = Vec::new();
     // The answer to the upgrade, the challenge, hello-ok: then all is quiet.
     skip_head(&mut stream, &mut buffer)?;
-    for _ in 0..2 {
-        next_frame(&mut stream, &mut buffer)?;
+    for awaited in ["the challenge", "hello-ok"] {
+        next_text(&mut stream, &mut buffer).map_err(|why| format!("waiting for {awaited}: {why}"))?;
     }
     Ok(stream)
 }
@@ -80,6 +80,26 @@ pub(crate) fn next_frame(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result
             return Ok((opcode, buffer.drain(..header + length).skip(header).collect()));
         }
         more(stream, buffer)?;
+    }
+}
+
+/// Takes the next text message off the stream. A close frame in its place is an error that says why the gateway closed.
+pub(super) fn next_text(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Vec<u8>, String> {
+    match next_frame(stream, buffer)? {
+        (1, text) => Ok(text),
+        (8, payload) => Err(format!("the gateway closed: {}", close_reason(&payload))),
+        (opcode, _) => Err(format!("a frame with opcode {opcode} instead of a text")),
+    }
+}
+
+/// The code and the reason of a close frame, for people.
+pub(super) fn close_reason(payload: &[u8]) -> String {
+    match payload {
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            format!("{code} {:?}", String::from_utf8_lossy(reason))
+        }
+        _ => "no code".into(),
     }
 }
 

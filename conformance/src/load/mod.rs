@@ -121,8 +121,10 @@ fn scenario(name: &str, plan: &Plan) -> Result<Vec<Measurement>, String> {
         "connect" => beside(|| connect(plan), || raw_connect(plan)),
         "idle" => with_gateway(plan, &[], |child| idle::hold(child, plan.idle, plan.at_most)).map(|one| vec![one]),
         _ => {
-            let child = start(plan, &["gateway.rateLimitPerMinute=100000000"])?;
-            flood::flood(&child, plan.at_most).map(|one| vec![one])
+            let mut child = start(plan, &["gateway.rateLimitPerMinute=100000000"])?;
+            flood::flood(&child, plan.at_most)
+                .map(|one| vec![one])
+                .map_err(|failure| child.explain(&failure))
         }
     }
 }
@@ -161,8 +163,8 @@ fn connect(plan: &Plan) -> Result<Measurement, String> {
 
 /// Connections to a server that accepts, echoes once and closes: what their coming and going costs the system alone.
 fn raw_connect(plan: &Plan) -> Result<Measurement, String> {
-    let child = Child::start(&plan.floor, Vec::new(), false)?;
-    metered(&child, |child| {
+    let mut child = Child::start(&plan.floor, Vec::new(), false)?;
+    metered(&mut child, |child| {
         reconnect::raw_rounds(child.address(), plan.requests / 10, plan.at_most)
     })
 }
@@ -181,8 +183,8 @@ fn health(plan: &Plan, in_flight: usize) -> Result<Measurement, String> {
 
 /// The same messages through a server that does nothing but echo bytes: what the sockets alone cost.
 fn raw_echo(plan: &Plan, in_flight: usize) -> Result<Measurement, String> {
-    let child = Child::start(&plan.floor, Vec::new(), false)?;
-    metered(&child, |child| {
+    let mut child = Child::start(&plan.floor, Vec::new(), false)?;
+    metered(&mut child, |child| {
         closed_loop::raw(
             child.address(),
             plan.connections,
@@ -216,13 +218,13 @@ fn with_gateway(
     work: impl FnOnce(&Child) -> Result<Measurement, String>,
 ) -> Result<Measurement, String> {
     let set: Vec<&str> = NO_LIMITS.iter().chain(set).copied().collect();
-    metered(&start(plan, &set)?, work)
+    metered(&mut start(plan, &set)?, work)
 }
 
 /// Does the work and fills in what it cost the child, unless the work has measured that itself.
-fn metered(child: &Child, work: impl FnOnce(&Child) -> Result<Measurement, String>) -> Result<Measurement, String> {
+fn metered(child: &mut Child, work: impl FnOnce(&Child) -> Result<Measurement, String>) -> Result<Measurement, String> {
     let before = Usage::of(child.id())?;
-    let mut measurement = work(child)?;
+    let mut measurement = work(child).map_err(|failure| child.explain(&failure))?;
     let after = Usage::of(child.id())?;
     if measurement.cpu.is_zero() {
         measurement.cpu = after.cpu.saturating_sub(before.cpu);

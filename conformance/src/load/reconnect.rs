@@ -70,11 +70,15 @@ fn round(address: SocketAddr) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("a round broke off: {error}");
     stream.write_all(&link::health_frame()).map_err(failed)?;
     let mut buffer = Vec::new();
-    link::next_frame(&mut stream, &mut buffer)?;
+    link::next_text(&mut stream, &mut buffer).map_err(|why| format!("waiting for the health: {why}"))?;
     stream
         .write_all(&client_frame(8, &1000_u16.to_be_bytes()))
         .map_err(failed)?;
-    link::next_frame(&mut stream, &mut buffer)?;
+    let (opcode, _) =
+        link::next_frame(&mut stream, &mut buffer).map_err(|why| format!("waiting for the close frame: {why}"))?;
+    if opcode != 8 {
+        return Err(format!("a frame with opcode {opcode} instead of the close frame"));
+    }
     // The gateway ends the stream after its close frame.
     stream.read(&mut [0; 64]).map_err(failed).map(drop)
 }

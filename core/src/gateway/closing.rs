@@ -37,8 +37,11 @@ impl Gateway {
         connection.deadlines.set(Timer::Linger, now.monotonic.plus(patience));
     }
 
-    /// The peer took too long.
-    pub(super) fn lingered(&mut self, id: ConnId) {
+    /// The peer took too long, or is not there: the connection is dropped with what is unsent.
+    pub(super) fn abort(&mut self, id: ConnId, connection: &mut Connection) {
+        connection.flushing = true;
+        connection.sealed = true;
+        self.retire(id, connection);
         self.outputs.push_back(Output::Close {
             conn: id,
             how: CloseHow::Abort,
@@ -53,7 +56,8 @@ impl Gateway {
             if refused > 1 {
                 self.reports.push(Report::Refusals {
                     conn: id,
-                    count: refused,
+                    // The first was reported when it came.
+                    count: refused - 1,
                 });
             }
         }

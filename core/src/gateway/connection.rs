@@ -24,7 +24,7 @@ pub(super) struct Connection {
     pub(super) counted: Counted,
     /// Nothing is written any more: a close frame or the last response went out.
     pub(super) sealed: bool,
-    /// [`CloseHow::Flush`](crate::machine::CloseHow) was asked for.
+    /// A close was asked for: [`CloseHow::Flush`](crate::machine::CloseHow), or an abort.
     pub(super) flushing: bool,
     pub(super) reading_paused: bool,
     /// Pings without an answer.
@@ -83,5 +83,14 @@ impl Connection {
             unanswered_pings: 0,
             held_effects: Vec::new(),
         }
+    }
+
+    /// Nothing may be written once the protocol is over, whoever still has something to say.
+    pub(super) fn seal_if_over(&mut self) {
+        self.sealed |= match &self.stage {
+            Stage::Http(_) => false,
+            Stage::Operator(stage) => !stage.socket.is_open(),
+            Stage::Ended => true,
+        };
     }
 }

@@ -7,7 +7,7 @@ use super::Gateway;
 use super::connection::{Connection, Stage};
 use crate::id::ConnId;
 use crate::machine::{CloseHow, Output};
-use crate::outbox::Parcel;
+use crate::outbox::{Parcel, SLOW_CONSUMER};
 use crate::report::Report;
 use crate::time::Now;
 use crate::websocket::CloseCode;
@@ -51,12 +51,15 @@ impl Gateway {
         if connection.sealed {
             bytes.clear();
         }
-        if !bytes.is_empty() && connection.unsent > self.settings.gateway.max_buffered_bytes {
+        // An HTTP client that does not take its answers is not read from, so that none of them is lost.
+        let is_http = matches!(connection.stage, Stage::Http(_));
+        if !bytes.is_empty() && connection.unsent > self.settings.gateway.max_buffered_bytes && !is_http {
             bytes.clear();
-            close = Some((CloseCode::POLICY, "slow consumer".into()));
+            close = Some((CloseCode::POLICY, SLOW_CONSUMER.into()));
         }
         if let (Some((code, reason)), Stage::Operator(stage)) = (close, &mut connection.stage)
             && stage.socket.is_open()
+            && !connection.sealed
         {
             stage.socket.close(code, &reason, &mut bytes);
             self.reports.push(Report::Closed {
@@ -66,17 +69,17 @@ impl Gateway {
             self.linger(now, connection);
         }
         // What the protocol still owed is in these bytes; nothing may follow a close.
-        connection.sealed |= match &connection.stage {
-            Stage::Http(_) => false,
-            Stage::Operator(stage) => !stage.socket.is_open(),
-            Stage::Ended => true,
-        };
+        connection.seal_if_over();
         if !bytes.is_empty() {
             connection.unsent += bytes.len();
             self.outputs.push_back(Output::Transmit {
                 conn,
                 bytes: bytes.freeze(),
             });
+        }
+        if is_http && !connection.reading_paused && !self.has_room(connection) {
+            connection.reading_paused = true;
+            self.outputs.push_back(Output::PauseReading { conn });
         }
         if let Some(effect) = then_proceed {
             connection.held_effects.push(effect);
@@ -90,18 +93,28 @@ impl Gateway {
             return;
         };
         connection.unsent = connection.unsent.saturating_sub(bytes);
-        if !connection.held_effects.is_empty() {
+        if !connection.held_effects.is_empty() || connection.reading_paused {
             let Some(mut connection) = self.connections.remove(&id) else {
                 return;
             };
             self.release_effects(&mut connection);
+            // With a gate closed, its opening resumes.
+            if connection.reading_paused && connection.deadlines.gate().is_none() && self.has_room(&connection) {
+                connection.reading_paused = false;
+                self.outputs.push_back(Output::ResumeReading { conn: id });
+            }
             self.connections.insert(id, connection);
         }
     }
 
-    /// Effects that stream to a client go on when it has taken three quarters of what may wait for it.
+    /// The client has taken three quarters of what may wait for it.
+    fn has_room(&self, connection: &Connection) -> bool {
+        connection.unsent <= self.settings.gateway.max_buffered_bytes / 4
+    }
+
+    /// Effects that stream to a client go on when it has room.
     fn release_effects(&mut self, connection: &mut Connection) {
-        if connection.unsent <= self.settings.gateway.max_buffered_bytes / 4 || connection.sealed {
+        if self.has_room(connection) || connection.sealed {
             for effect in connection.held_effects.drain(..) {
                 self.calls.proceed(effect);
             }

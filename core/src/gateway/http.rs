@@ -13,7 +13,6 @@ use crate::auth::guesser;
 use crate::http::{Event, PeerFault, Phase, Request, Status};
 use crate::id::ConnId;
 use crate::json::write_number;
-use crate::machine::Output;
 use crate::policy::address::AddressGroup;
 use crate::policy::origin;
 use crate::surfaces::operator::{PROTOCOL, UpgradeFacts};
@@ -21,18 +20,20 @@ use crate::time::Now;
 use crate::websocket::WebSocket;
 use crate::websocket::handshake::{HandshakeFault, accept};
 
-/// The most request bytes that wait behind an unfinished response before reading pauses.
-const MAX_PIPELINED: usize = 65_536;
+/// The largest message of a client that has not said who it is, so that strangers cannot make the gateway hold much.
+const MAX_BEFORE_HANDSHAKE: usize = 65_536;
 
 impl Gateway {
     /// Bytes, or their end, came on a connection that speaks HTTP.
     pub(super) fn drive_http(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
+        let mut is_new = false;
         loop {
             let Stage::Http(http) = &mut connection.stage else {
                 return;
             };
             match http.poll(self.outbox.bytes(id)) {
                 Event::Request(request) => {
+                    is_new = true;
                     if let Some(rest) = self.route(now, id, connection, &request) {
                         return self.upgraded(now, id, connection, &request, rest);
                     }
@@ -43,11 +44,11 @@ impl Gateway {
                 Event::NeedInput | Event::Paused | Event::Ended => break,
             }
         }
-        self.after_http(now, id, connection);
+        self.after_http(now, id, connection, is_new);
     }
 
-    /// The deadline of what the connection does now; or its end.
-    fn after_http(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
+    /// The deadline of what the connection does now; or its end. `is_new`: a request was read since the last deadline.
+    fn after_http(&mut self, now: Now, id: ConnId, connection: &mut Connection, is_new: bool) {
         let Stage::Http(http) = &mut connection.stage else {
             return;
         };
@@ -64,13 +65,9 @@ impl Gateway {
         if connection
             .deadlines
             .timer()
-            .is_none_or(|(current, _)| current != timer || timer == Timer::Idle)
+            .is_none_or(|(current, _)| current != timer || timer == Timer::Idle || is_new)
         {
             connection.deadlines.set(timer, now.monotonic.plus(after));
-        }
-        if http.buffered() > MAX_PIPELINED && !connection.reading_paused {
-            connection.reading_paused = true;
-            self.outputs.push_back(Output::PauseReading { conn: id });
         }
     }
 
@@ -80,7 +77,7 @@ impl Gateway {
             return;
         };
         let fault = match timer {
-            // Who never said a word is not owed one.
+            // A peer that sent nothing at all has asked for nothing.
             Timer::Header if http.phase() != Phase::Idle => PeerFault::HeadTimeout,
             Timer::Body => PeerFault::BodyTimeout,
             _ => return self.flush_after(now, id, connection),
@@ -155,7 +152,11 @@ impl Gateway {
         if self.draining.is_some() {
             return Err((Answer::unavailable(), true));
         }
-        let origin = origin::present(request.headers().get("origin"));
+        // Two origins are none that could be judged.
+        let Ok(origin) = request.headers().get_only("origin") else {
+            return Err((Answer::new(Status::BAD_REQUEST, br#"{"error":"Bad Request"}"#), true));
+        };
+        let origin = origin::present(origin);
         if let Some(left) = self.auth.locked_for(now.monotonic, guesser(connection.peer, origin)) {
             let body = br#"{"error":{"message":"Too many failed authentication attempts. Please try again later.","type":"rate_limited"}}"#;
             let answer = Answer::new(Status::TOO_MANY_REQUESTS, body);
@@ -204,7 +205,7 @@ impl Gateway {
         };
         let (operator, mut cx) = self.operator(now);
         let session = operator.opened(&mut cx, id, facts);
-        let socket = WebSocket::new(self.settings.gateway.max_payload_bytes);
+        let socket = WebSocket::new(self.settings.gateway.max_payload_bytes.min(MAX_BEFORE_HANDSHAKE));
         connection.stage = Stage::Operator(Box::new(OperatorStage {
             socket,
             session,

@@ -12,7 +12,7 @@ mod http;
 mod websocket;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
@@ -29,6 +29,7 @@ use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
 use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
+use crate::limits::repeats::Repeats;
 use crate::machine::{CloseHow, Input, Machine, Output, Peer};
 use crate::outbox::Outbox;
 use crate::policy::address::{AddressGroup, is_loopback};
@@ -39,7 +40,7 @@ use crate::surfaces::operator::{Context, Operator};
 use crate::time::{Instant, Now};
 
 /// Connections that are told "503" when there is no room for them. More than these are dropped without a word.
-const MAX_TURNED_AWAY: u32 = 256;
+pub const MAX_TURNED_AWAY: u32 = 256;
 
 /// The gateway: a [`Machine`] for a runtime or an event loop of your own.
 pub struct Gateway {
@@ -60,6 +61,8 @@ pub struct Gateway {
     flush: Vec<ConnId>,
     draining: Option<Draining>,
     turned_away: TurnedAway,
+    /// How often each kind of report was told.
+    repeats: BTreeMap<&'static str, Repeats>,
     /// Connections that are open only to be told that there is no room.
     turned_away_open: u32,
 }
@@ -74,6 +77,7 @@ impl Gateway {
     /// A gateway without connections. Poll it once before the first input: it asks the store for what outlived the last one.
     #[must_use]
     pub fn new(settings: Arc<Settings>, seed: Seed, now: Now) -> Self {
+        let settings = settings.raised_to_floors();
         let mut random = Random::new(seed);
         let mut calls = Calls::default();
         Self {
@@ -86,12 +90,13 @@ impl Gateway {
             calls,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
             reports: Vec::new(),
             flush: Vec::new(),
             draining: None,
             turned_away: TurnedAway::default(),
+            repeats: BTreeMap::new(),
             turned_away_open: 0,
             settings,
         }
@@ -104,6 +109,9 @@ impl Gateway {
     }
 
     fn opened(&mut self, now: Now, id: ConnId, peer: Peer) {
+        if self.draining == Some(Draining::Closing) {
+            return self.drop_unheard(id);
+        }
         let group = AddressGroup::of(peer).filter(|_| !is_loopback(peer));
         let counted = if self.draining.is_some() {
             Counted::No
@@ -118,10 +126,7 @@ impl Gateway {
         };
         if counted == Counted::No {
             if self.turned_away_open >= MAX_TURNED_AWAY {
-                return self.outputs.push_back(Output::Close {
-                    conn: id,
-                    how: CloseHow::Abort,
-                });
+                return self.drop_unheard(id);
             }
             self.turned_away_open += 1;
         }
@@ -131,6 +136,14 @@ impl Gateway {
             .deadlines
             .set(Timer::Header, now.monotonic.plus(http.header_timeout));
         self.keep(id, connection);
+    }
+
+    /// A connection that is not kept: not a word is said on it.
+    fn drop_unheard(&mut self, id: ConnId) {
+        self.outputs.push_back(Output::Close {
+            conn: id,
+            how: CloseHow::Abort,
+        });
     }
 
     fn received(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) {
@@ -181,7 +194,7 @@ impl Gateway {
             Timer::Idle | Timer::Header | Timer::Body => self.http_timed_out(now, id, connection, timer),
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
-            Timer::Linger => self.lingered(id),
+            Timer::Linger => self.abort(id, connection),
         }
     }
 
@@ -206,9 +219,10 @@ impl Gateway {
     }
 
     fn reconfigured(&mut self, settings: Arc<Settings>) {
-        self.settings = settings;
+        self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
         self.answers = Answers::new(&self.settings.gateway);
+        self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
     }
 
@@ -218,8 +232,9 @@ impl Gateway {
             return;
         };
         act(self, &mut connection);
-        if let Some(parcel) = self.outbox.take_for(id) {
-            self.deliver_to(now, &mut connection, parcel);
+        match self.outbox.take_for(id) {
+            Some(parcel) => self.deliver_to(now, &mut connection, parcel),
+            None => connection.seal_if_over(),
         }
         self.keep(id, connection);
     }
@@ -241,6 +256,21 @@ impl Gateway {
             reports: &mut self.reports,
         };
         (&mut self.operator, context)
+    }
+
+    /// Hands the reports over, those of each kind at a bounded rate.
+    fn tell(&mut self, now: Now) {
+        for report in self.reports.drain(..) {
+            let kind = report.kind();
+            let Some(count) = self.repeats.entry(kind).or_default().tell(now.monotonic) else {
+                continue;
+            };
+            if count > 0 {
+                let left_out = Report::LeftOut { kind, count };
+                self.outputs.push_back(Output::Report(Box::new(left_out)));
+            }
+            self.outputs.push_back(Output::Report(Box::new(report)));
+        }
     }
 
     /// Somebody found no room; the log hears of it at most once a second.
@@ -279,8 +309,7 @@ impl Machine for Gateway {
         self.on_time(now);
         self.drain_further(now);
         self.deliver(now);
-        self.outputs
-            .extend(self.reports.drain(..).map(|report| Output::Report(Box::new(report))));
+        self.tell(now);
     }
 
     fn poll(&mut self) -> Output {

@@ -7,7 +7,7 @@ use super::Gateway;
 use super::connection::{Connection, Counted, OperatorStage, Stage};
 use super::deadlines::Timer;
 use crate::id::ConnId;
-use crate::machine::{CloseHow, Output};
+use crate::machine::Output;
 use crate::report::Report;
 use crate::time::Now;
 use crate::websocket::{CloseCode, Event};
@@ -16,7 +16,8 @@ use crate::websocket::{CloseCode, Event};
 #[derive(PartialEq, Eq)]
 enum Read {
     All,
-    Ended,
+    /// The close handshake is complete, or the peer broke the protocol and our close frame is in the outbox.
+    Over,
 }
 
 impl Gateway {
@@ -36,10 +37,8 @@ impl Gateway {
         if !was_ready && stage.session.is_ready() {
             self.handshake_finished(now, connection);
         }
-        match read {
-            Read::All => {}
-            // Whatever the protocol still owes is in the outbox.
-            Read::Ended => self.flush_after(now, id, connection),
+        if read == Read::Over {
+            self.flush_after(now, id, connection);
         }
     }
 
@@ -68,17 +67,21 @@ impl Gateway {
                 Event::Text(text) => Some(text),
                 Event::Binary(bytes) => core::str::from_utf8(bytes).ok(),
                 Event::Alive => continue,
-                Event::Closed => return Read::Ended,
+                Event::Closed => return Read::Over,
                 Event::Failed(fault) => {
                     self.reports.push(Report::Closed {
                         conn: id,
                         reason: fault.reason().to_string(),
                     });
-                    return Read::Ended;
+                    return Read::Over;
                 }
             };
             let (operator, mut cx) = self.operator(now);
+            let was_ready = session.is_ready();
             operator.message(&mut cx, id, connection.peer, session, text);
+            if !was_ready && session.is_ready() {
+                socket.set_max_message(self.settings.gateway.max_payload_bytes);
+            }
             if self.outbox.is_closing(id) {
                 return Read::All;
             }
@@ -98,11 +101,10 @@ impl Gateway {
     /// The time has come to take messages again.
     pub(super) fn gate_opened(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
         connection.deadlines.set_gate(None);
-        let Stage::Operator(stage) = &mut connection.stage else {
-            return;
-        };
-        let mut held = core::mem::take(&mut stage.held);
-        self.drive_websocket(now, id, connection, &mut held);
+        if let Stage::Operator(stage) = &mut connection.stage {
+            let mut held = core::mem::take(&mut stage.held);
+            self.drive_websocket(now, id, connection, &mut held);
+        }
         if connection.deadlines.gate().is_none() && connection.reading_paused {
             connection.reading_paused = false;
             self.outputs.push_back(Output::ResumeReading { conn: id });
@@ -121,12 +123,7 @@ impl Gateway {
                 conn: id,
                 reason: "no answer to pings".to_string(),
             });
-            connection.sealed = true;
-            self.outputs.push_back(Output::Close {
-                conn: id,
-                how: CloseHow::Abort,
-            });
-            return;
+            return self.abort(id, connection);
         }
         connection.unanswered_pings += 1;
         let (operator, mut cx) = self.operator(now);

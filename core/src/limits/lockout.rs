@@ -57,6 +57,11 @@ impl Lockout {
         }
     }
 
+    /// Takes other limits: locks that hold end when they were to end.
+    pub const fn reconfigure(&mut self, limits: LockoutLimits) {
+        self.limits = limits;
+    }
+
     /// How long `who` is still locked out. When every place is taken by a lock, those who are not remembered wait for the
     /// first lock to end: an attacker with very many addresses does not get in by exhausting the memory.
     pub fn locked_for(&mut self, now: Instant, who: Guesser) -> Option<Duration> {

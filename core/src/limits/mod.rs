@@ -2,5 +2,6 @@
 
 pub mod admission;
 pub mod lockout;
+pub mod repeats;
 pub mod throttle;
 pub mod window;

@@ -68,6 +68,11 @@ impl Receiver {
         }
     }
 
+    /// Takes another limit, for the messages that begin from now on.
+    pub const fn set_max_message(&mut self, max_message: usize) {
+        self.max_message = max_message;
+    }
+
     /// The next whole message or control frame in `input`, which is left at what follows it. `None`: all of `input` is
     /// consumed. After an error nothing further may be asked.
     ///
@@ -87,8 +92,9 @@ impl Receiver {
         let Some((header, start)) = Header::parse(input)? else {
             return Ok(None);
         };
+        // Fragments are judged in one place, so that the same rule decides however they are cut.
         let whole = header.fin && header.opcode != Opcode::Continuation;
-        if !header.opcode.is_control() {
+        if whole && !header.opcode.is_control() {
             self.check_size(0, header.payload)?;
         }
         let length = usize::try_from(header.payload).unwrap_or(usize::MAX);
@@ -329,6 +335,15 @@ mod tests {
             read(&mut Receiver::new(64), &[&masked(0x80, b"x")]).1,
             Some(PeerFault::NothingToContinue)
         );
+        let header = &masked(0x00, &[0; 100])[..6];
+        for pieces in [&[header][..], &[&header[..1], &header[1..]]] {
+            let fault = read(&mut Receiver::new(64), pieces).1;
+            assert_eq!(
+                fault,
+                Some(PeerFault::NothingToContinue),
+                "the first rule decides at every cut"
+            );
+        }
         let mut nested = masked(0x01, b"a");
         nested.extend(masked(0x81, b"b"));
         assert_eq!(

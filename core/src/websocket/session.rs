@@ -47,6 +47,11 @@ impl WebSocket {
         }
     }
 
+    /// Takes another limit, for the messages that begin from now on.
+    pub const fn set_max_message(&mut self, max_message: usize) {
+        self.receiver.set_max_message(max_message);
+    }
+
     /// Whether messages may still be sent.
     #[must_use]
     pub const fn is_open(&self) -> bool {

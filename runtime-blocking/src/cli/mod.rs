@@ -24,7 +24,7 @@ pub trait Runtime {
     /// Its name, for `--version`: `smol` or `blocking`.
     fn name(&self) -> &'static str;
 
-    /// Opens what the gateway needs, calls [`PreparedGateway::announce`] when it can take connections, and serves until
+    /// Opens what the gateway needs, calls [`PreparedGateway::ready`] when it can take connections, and serves until
     /// the gateway is drained.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use portcullis_core::settings::Settings;
 
 use super::arguments::GatewayCommand;
 use super::{Process, Runtime, bind, entropy, logging};
+use crate::remote::Ready;
 use crate::settings::{self, Flags, Loaded, Sources};
 
 /// A gateway that is ready to run: what the machine and its runtime need.
@@ -24,17 +25,9 @@ pub struct PreparedGateway {
     pub listeners: Vec<TcpListener>,
     /// Where the store is kept; it exists, for the owner alone.
     pub state_dir: PathBuf,
-    announcement: Announcement,
-}
-
-impl PreparedGateway {
-    /// Tells the URL and the token on standard output. To be called once, when connections are taken.
-    ///
-    /// # Errors
-    /// Standard output cannot be written.
-    pub fn announce(&mut self) -> io::Result<()> {
-        self.announcement.print()
-    }
+    /// For the runtime's host: tells the URL and the token on standard output. Whoever reads them may connect, and may
+    /// end the gateway with a signal.
+    pub ready: Ready,
 }
 
 struct Announcement {
@@ -138,7 +131,7 @@ fn prepare(command: GatewayCommand, process: &Process, out: Box<dyn Write + Send
         core, state_dir, token, ..
     } = loaded;
     let url = format!("ws://{bound}{}", core.gateway.path);
-    let announcement = Announcement {
+    let mut announcement = Announcement {
         out,
         url,
         token,
@@ -150,6 +143,6 @@ fn prepare(command: GatewayCommand, process: &Process, out: Box<dyn Write + Send
         seed: entropy()?,
         listeners: vec![listener],
         state_dir,
-        announcement,
+        ready: Ready::new(move || announcement.print()),
     })
 }

@@ -7,10 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_core::effect::{Completion, ExitStatus, FaultKind, Outcome, OutputStream, Progress, Spawn};
@@ -23,12 +22,10 @@ use super::fault::{doing, fault, from_io};
 
 /// The largest piece of output.
 const CHUNK: usize = 16 * 1024;
-/// How long the pipes may stay open and silent after the program's end.
+/// How long something that the program left behind may hold its output open after the program's own end.
 const GRACE: Duration = Duration::from_millis(500);
-/// How often the grace is looked at; only ever after the end of a program that left somebody behind.
-const GRACE_STEP: Duration = Duration::from_millis(20);
-/// What may still lie in a pipe when everybody must stop; a writer that goes on writing is cut off there.
-const CHUNKS_AFTER_STOP: usize = 8;
+/// What is still read after that: more than a pipe holds. A writer that left the group and goes on is cut off there.
+const CHUNKS_AFTER_STOP: usize = 64;
 const STACK: usize = 128 * 1024;
 
 /// Runs the program to its end. `tell` gets each piece of output after [`Control::take_turn`] has allowed it.
@@ -102,31 +99,11 @@ fn find(program: &str) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such program on the gateway's PATH"))
 }
 
-/// What the two readers have done lately.
+/// The two readers of a program's output.
 struct Readers<'a> {
     control: &'a Control,
     tell: &'a (dyn Fn(Progress) + Sync),
     reading: AtomicUsize,
-    telling: AtomicUsize,
-    last_output: Mutex<Instant>,
-}
-
-impl Readers<'_> {
-    fn touch(&self) {
-        *self
-            .last_output
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Whether nothing came for a while although nobody held it back.
-    fn silent(&self) -> bool {
-        let last = *self
-            .last_output
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.telling.load(Ordering::SeqCst) == 0 && last.elapsed() >= GRACE
-    }
 }
 
 /// Feeds and reads the program until it has ended and its output is told. Does not reap it.
@@ -145,8 +122,6 @@ fn attend(child: &mut Child, stdin: &Bytes, control: &Control, tell: &(dyn Fn(Pr
         control,
         tell,
         reading: AtomicUsize::new(2),
-        telling: AtomicUsize::new(0),
-        last_output: Mutex::new(Instant::now()),
     };
     let threads = |name: &str| thread::Builder::new().name(String::from(name)).stack_size(STACK);
     thread::scope(|scope| {
@@ -164,10 +139,7 @@ fn attend(child: &mut Child, stdin: &Bytes, control: &Control, tell: &(dyn Fn(Pr
         if attended.is_err() {
             control.cancel();
         }
-        readers.touch();
-        while readers.reading.load(Ordering::SeqCst) > 0 && !readers.silent() && !control.is_cancelled() {
-            control.pause(GRACE_STEP, || readers.reading.load(Ordering::SeqCst) > 0);
-        }
+        control.pause(GRACE, || readers.reading.load(Ordering::SeqCst) > 0);
         // Whoever is left of the group goes with its leader.
         control.kill_group();
         drop(stopper);
@@ -251,16 +223,10 @@ fn follow(pipe: OwnedFd, stream: OutputStream, readers: &Readers<'_>, stop: &Pip
         let Some(bytes) = buffer.get(..count).map(Bytes::copy_from_slice) else {
             break;
         };
-        readers.telling.fetch_add(1, Ordering::SeqCst);
-        let may_tell = readers.control.take_turn();
-        if may_tell {
-            (readers.tell)(Progress::Output { stream, bytes });
-        }
-        readers.touch();
-        readers.telling.fetch_sub(1, Ordering::SeqCst);
-        if !may_tell {
+        if !readers.control.take_turn() {
             break;
         }
+        (readers.tell)(Progress::Output { stream, bytes });
     }
     readers.reading.fetch_sub(1, Ordering::SeqCst);
     readers.control.nudge();

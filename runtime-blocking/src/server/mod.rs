@@ -15,17 +15,18 @@ mod start;
 mod tests;
 mod threads;
 
-use std::fmt;
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_core::machine::{Input, Machine};
-use portcullis_core::settings::Settings;
+use portcullis_core::gateway::MAX_TURNED_AWAY;
+use portcullis_core::machine::Machine;
+use portcullis_core::settings::GatewaySettings;
 
 use self::hub::Hub;
 use crate::clock::Clock;
+pub use crate::remote::{Ready, Remote};
 use crate::store::Store;
 use crate::tls::ClientTls;
 
@@ -41,12 +42,16 @@ pub struct Host {
     pub tls: ClientTls,
     /// Where the machine's time comes from; the machine was made with the same.
     pub clock: Clock,
-    /// The most connections at the same time, each with a thread of its own; further sockets are closed at once.
+    /// The most connections at the same time, each with a thread of its own; further sockets are closed at once, without
+    /// the machine's knowledge. It should leave the machine's own limit room to be the one that counts:
+    /// [`Self::make_room_for`].
     pub max_connections: usize,
     /// Whether SIGINT and SIGTERM drain the machine.
     pub signals: bool,
     /// Another way to drain it and to hand it new settings.
     pub remote: Remote,
+    /// Called once connections are taken and signals are heeded.
+    pub ready: Ready,
 }
 
 impl Host {
@@ -60,82 +65,37 @@ impl Host {
             max_connections: 4_096,
             signals: false,
             remote: Remote::default(),
-        }
-    }
-}
-
-/// Speaks to a machine that is being served (or will be). Clones speak to the same one.
-#[derive(Clone, Default)]
-pub struct Remote(Arc<Mutex<Line>>);
-
-#[derive(Default)]
-struct Line {
-    /// What was asked before there was anybody to hear it.
-    waiting: Vec<Request>,
-    hub: Option<Box<dyn Fn(Request) + Send>>,
-}
-
-enum Request {
-    Drain,
-    Reconfigure(Arc<Settings>),
-}
-
-impl Remote {
-    /// Asks the machine to finish, as SIGTERM does.
-    pub fn drain(&self) {
-        self.ask(Request::Drain);
-    }
-
-    /// Hands the machine new settings.
-    pub fn reconfigure(&self, settings: Arc<Settings>) {
-        self.ask(Request::Reconfigure(settings));
-    }
-
-    fn ask(&self, request: Request) {
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &line.hub {
-            Some(hub) => hub(request),
-            None => line.waiting.push(request),
+            ready: Ready::default(),
         }
     }
 
-    fn connect(&self, hub: impl Fn(Request) + Send + 'static) {
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.waiting.drain(..).for_each(&hub);
-        line.hub = Some(Box::new(hub));
-    }
-
-    fn disconnect(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).hub = None;
-    }
-}
-
-impl fmt::Debug for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Remote")
+    /// Lets so many connections in as a gateway with these settings serves, and as many more as it tells that there is no
+    /// room for them.
+    pub fn make_room_for(&mut self, settings: &GatewaySettings) {
+        let most = settings.max_connections.saturating_add(MAX_TURNED_AWAY);
+        self.max_connections = usize::try_from(most).unwrap_or(usize::MAX);
     }
 }
 
 /// Serves `machine` on `listeners` (named by their order) until it has drained. The calling thread keeps its deadlines.
 ///
 /// # Errors
-/// When the system refuses the first threads or the signal handlers, and when the machine panicked.
+/// When the system refuses the first threads or the signal handlers, when [`Host::ready`] failed, and when the machine
+/// panicked.
 pub fn serve<M: Machine + Send + 'static>(machine: M, listeners: Vec<TcpListener>, host: Host) -> io::Result<()> {
     let (stop, stopper) = io::pipe()?;
     let remote = host.remote.clone();
     let signals = host.signals;
     let hub = Hub::new(machine, host, stopper);
     let connected = Arc::clone(&hub);
-    remote.connect(move |request| match request {
-        Request::Drain => connected.tell(Input::Drain),
-        Request::Reconfigure(settings) => connected.tell(Input::Reconfigured { settings }),
-    });
+    remote.connect(move |request| connected.tell(request.into_input()));
     let served = (|| {
         if signals {
             let remote = remote.clone();
             crate::signals::on_terminate(move || remote.drain())?;
         }
         accept::start(&hub, listeners, stop)?;
+        hub.host.ready.tell()?;
         hub.keep_deadlines();
         if hub.has_failed() {
             Err(io::Error::other("the machine has panicked"))

@@ -25,8 +25,8 @@ impl Runtime for Recorder {
         "test"
     }
 
-    fn serve(&self, mut prepared: PreparedGateway) -> io::Result<()> {
-        prepared.announce()?;
+    fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
+        prepared.ready.tell()?;
         *self.served.lock().unwrap() = Some(prepared);
         Ok(())
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_core::machine::{CloseHow, GoneReason, Input, Output};
 use portcullis_core::time::Now;
+use portcullis_smol::{Host, Ready, serve};
 
-use crate::script::{Outbox, Served};
+use crate::script::{Outbox, Script, Served, host};
 
 const MIB: usize = 1024 * 1024;
 
@@ -297,6 +298,40 @@ fn one_input_may_speak_to_many_connections() {
 }
 
 #[test]
+fn a_close_with_nothing_before_it_comes_also_after_a_turn_that_sent_much() {
+    let mut first = None;
+    let served = Served::start(move |tell, _, input, out| match input {
+        Input::Opened { conn, .. } => {
+            first.get_or_insert(conn);
+            tell.send(format!("{conn} opened")).unwrap();
+        }
+        Input::Received { conn, .. } => {
+            // More than one turn may send, all of which the sockets take; the close comes last.
+            let many = Bytes::from(vec![1; 300_000]);
+            first.iter().for_each(|first| {
+                out.push(Output::Transmit {
+                    conn: *first,
+                    bytes: many.clone(),
+                })
+            });
+            out.push(Output::Close {
+                conn,
+                how: CloseHow::Flush,
+            });
+        }
+        _ => {}
+    });
+    let mut flooded = served.connect();
+    assert_eq!(served.event(), "c1 opened");
+    let mut closed = served.connect();
+    assert_eq!(served.event(), "c2 opened");
+    closed.write_all(b"x").unwrap();
+    flooded.read_exact(&mut vec![0; 300_000]).unwrap();
+    assert_eq!(closed.read(&mut [0; 1]).unwrap(), 0);
+    served.quit();
+}
+
+#[test]
 fn nobody_can_connect_after_stop_accepting() {
     let served = Served::start(|_, _, input, out| {
         if let Input::Received { conn, .. } = input {
@@ -410,4 +445,20 @@ fn a_machine_that_has_drained_hears_nothing_more_and_its_last_words_are_sent() {
     stream.read_to_end(&mut all).unwrap();
     assert_eq!(all, b"bye");
     assert_eq!(served.join(), ["drained"]);
+}
+
+#[test]
+fn readiness_is_told_when_connections_are_taken_and_its_failure_ends_the_service() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The queue of the listener takes the connection; what matters is that the service asks, and heeds the answer.
+    let host = Host {
+        ready: Ready::new(move || {
+            TcpStream::connect(address)?;
+            Err(ErrorKind::BrokenPipe.into())
+        }),
+        ..host()
+    };
+    let end = serve(Script::new(|_, _, _: &mut Outbox| ()), vec![listener], host);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::BrokenPipe);
 }

@@ -221,6 +221,13 @@ fn what_a_program_leaves_behind_cannot_keep_it_from_ending() {
 }
 
 #[test]
+fn what_a_program_leaves_behind_cannot_go_on_talking_for_it() {
+    let told = finish(shell("setsid sh -c 'while echo more; do sleep 0.1; done' & echo done"));
+    assert_eq!(told.outcome, exited(0));
+    assert!(told.stdout.starts_with(b"done") || told.stdout.starts_with(b"more"));
+}
+
+#[test]
 fn what_a_program_said_last_is_told_before_its_end() {
     let told = finish(shell("head -c 60000 /dev/zero; exit 7"));
     assert_eq!(told.stdout.len(), 60_000);

@@ -119,6 +119,16 @@ impl Operator {
             queries: Queries::default(),
             pending: BTreeMap::new(),
         };
+        operator.load_index(settings, calls);
+        operator.reconfigure(settings, calls);
+        operator
+    }
+
+    /// Asks the store for the runs that are done, unless it is asked already.
+    fn load_index(&mut self, settings: &Settings, calls: &mut Calls) {
+        if !self.index.begin_to_load() {
+            return;
+        }
         let limit = settings.operator.idempotency_max_entries.saturating_mul(2);
         let ops = alloc::vec![Op::Scan {
             table: runs::INDEX,
@@ -130,9 +140,7 @@ impl Operator {
             durability: Durability::Durable,
         });
         let effect = calls.start(load, Owner::Operator);
-        operator.pending.insert(effect, Pending::LoadIndex);
-        operator.reconfigure(settings, calls);
-        operator
+        self.pending.insert(effect, Pending::LoadIndex);
     }
 
     /// Takes new settings: agents and their folders.
@@ -351,18 +359,20 @@ impl Operator {
                 }
             }
             Some(Pending::LoadIndex) => {
-                match runs::first_reply(outcome) {
-                    Ok(Reply::Records(records)) => self.index.load(&records),
-                    Ok(_) => self.index.load(&[]),
-                    Err(detail) => {
-                        cx.reports.push(Report::EffectFailed {
-                            what: "earlier results cannot be read",
-                            detail,
-                        });
-                        self.index.load(&[]);
+                let detail = match runs::first_reply(outcome) {
+                    Ok(Reply::Records(records)) => {
+                        self.index.load(&records);
+                        return self.index_loaded(cx);
                     }
-                }
-                self.index_loaded(cx);
+                    Ok(_) => String::from("unexpected reply"),
+                    Err(detail) => detail,
+                };
+                cx.reports.push(Report::EffectFailed {
+                    what: "earlier results cannot be read",
+                    detail,
+                });
+                self.index.not_loaded();
+                self.index_not_loaded(cx);
             }
             None => {}
         }

@@ -25,7 +25,11 @@ const MAX_TRANSCRIPT_BYTES: u32 = 4 * 1_048_576;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct QueryKey(u64);
 
-/// The queries under way. Bounded by what each connection may have in flight.
+/// The most queries under way. What one connection may have in flight does not bound them, because a client that leaves
+/// while the store is slow leaves its queries behind and may come back with more.
+const MAX_QUERIES: usize = 1_024;
+
+/// The queries under way.
 #[derive(Debug, Default)]
 pub(super) struct Queries {
     next: u64,
@@ -80,6 +84,7 @@ impl Operator {
         waiter: Waiter,
         params: ListParams,
     ) -> Result<(), WireError> {
+        self.has_room_for_query()?;
         let agent = find_agent(cx, params.agent_id.as_deref())?.id.clone();
         let (table, prefix) = sessions::all_of(&agent);
         let scan = Op::Scan {
@@ -108,6 +113,7 @@ impl Operator {
         waiter: Waiter,
         params: HistoryParams,
     ) -> Result<(), WireError> {
+        self.has_room_for_query()?;
         let agent = find_agent(cx, params.agent_id.as_deref())?.id.clone();
         let what = What {
             limit: params.limit,
@@ -199,6 +205,13 @@ impl Operator {
                 cx.outbox.answered(waiter.conn);
             }
         }
+    }
+
+    fn has_room_for_query(&self) -> Result<(), WireError> {
+        if self.queries.live.len() < MAX_QUERIES {
+            return Ok(());
+        }
+        Err(WireError::unavailable("too many requests are waiting").retry_after(Duration::from_secs(1)))
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, query: Query, effect: Effect) {

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use portcullis_core::machine::{CloseHow, GoneReason};
+use portcullis_core::settings::GatewaySettings;
 
 use super::*;
 
@@ -284,7 +285,46 @@ fn draining_ends_the_service_its_listeners_and_its_connections() {
 #[test]
 fn settings_reach_the_machine() {
     let served = serve_script(|_, _| Vec::new());
-    served.remote.reconfigure(Arc::new(Settings::default()));
+    served
+        .remote
+        .reconfigure(Arc::new(portcullis_core::settings::Settings::default()));
     assert_eq!(served.next(), Seen::Reconfigured);
     served.finish();
+}
+
+#[test]
+fn a_gateway_is_let_answer_those_it_has_no_room_for() {
+    let settings = GatewaySettings {
+        max_connections: 10_000,
+        ..GatewaySettings::default()
+    };
+    let mut host = host();
+    host.make_room_for(&settings);
+    assert!(host.max_connections > 10_000);
+}
+
+#[test]
+fn readiness_is_told_when_connections_are_taken() {
+    let (tell, ready) = mpsc::channel();
+    let host = Host {
+        ready: Ready::new(move || tell.send(()).map_err(io::Error::other)),
+        ..host()
+    };
+    let served = serve_script_on(host, |seen, _| echo(seen));
+    ready.recv_timeout(PATIENCE).unwrap();
+    let mut client = served.connect();
+    client.write_all(b"ping").unwrap();
+    client.read_exact(&mut [0; 4]).unwrap();
+    served.finish();
+}
+
+#[test]
+fn a_service_whose_readiness_cannot_be_told_ends() {
+    let host = Host {
+        ready: Ready::new(|| Err(io::ErrorKind::BrokenPipe.into())),
+        ..host()
+    };
+    let mut served = serve_script_on(host, |seen, _| echo(seen));
+    let end = served.server.take().unwrap().join().unwrap();
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }

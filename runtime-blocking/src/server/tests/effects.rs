@@ -237,6 +237,13 @@ fn a_descendant_that_keeps_the_pipe_open_does_not_hold_the_run() {
     let (output, _, outcome) = run(program("sh", &["-c", "setsid sleep 30 & echo done"]));
     assert_eq!(output, b"done\n");
     assert_eq!(outcome, Ok(Completion::Exited(ExitStatus::Code(0))));
+    // Nor one that goes on talking.
+    let (output, _, outcome) = run(program(
+        "sh",
+        &["-c", "setsid sh -c 'while echo more; do sleep 0.1; done' & echo done"],
+    ));
+    assert!(output.starts_with(b"done") || output.starts_with(b"more"));
+    assert_eq!(outcome, Ok(Completion::Exited(ExitStatus::Code(0))));
     assert!(before.elapsed() < PATIENCE);
 }
 

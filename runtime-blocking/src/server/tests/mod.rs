@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_core::effect::{Effect, Outcome, Progress};
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
-use portcullis_core::machine::Output;
+use portcullis_core::machine::{Input, Output};
 use portcullis_core::time::{Instant, Now};
 
 use super::*;
@@ -128,9 +128,7 @@ fn serve_script_on(host: Host, react: impl FnMut(&Seen, Now) -> Vec<Output> + Se
 
 impl Served {
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        connect_to(self.address)
     }
 
     /// The next thing seen, but for ticks.
@@ -156,6 +154,12 @@ impl Served {
         self.remote.drain();
         self.server.take().unwrap().join().unwrap().unwrap();
     }
+}
+
+fn connect_to(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 fn transmit(conn: ConnId, bytes: impl Into<Bytes>) -> Output {

@@ -90,8 +90,8 @@ impl Operator {
                 params_digest: run.params_digest,
             },
             &run.payload,
-            operator.idempotency_ttl,
-            operator.idempotency_max_entries as usize,
+            (operator.idempotency_ttl, operator.idempotency_max_entries as usize),
+            |other| self.runs.by_key.contains_key(other),
         );
         if let Some(OpenSession {
             record,
@@ -196,14 +196,15 @@ impl Operator {
             (Err(error), _) => error.message.to_string(),
             (Ok(_), Some(ExitStatus::Code(code))) => alloc::format!("exit code {code}"),
             (Ok(_), Some(ExitStatus::Signal(signal))) => alloc::format!("ended by signal {signal}"),
-            (Ok(_), None) => String::from("replayed"),
+            (Ok(_), None) => String::new(),
         };
-        cx.reports.push(Report::RunEnded {
-            run: run.run_id,
-            agent: run.agent.id,
-            outcome,
-        });
+        // What never had a place did not run: a result that was replayed, or a run that was cancelled in the queue.
         if self.runs.placed.remove(&run.key) {
+            cx.reports.push(Report::RunEnded {
+                run: run.run_id,
+                agent: run.agent.id,
+                outcome,
+            });
             self.fill_places(cx);
         }
     }

@@ -49,9 +49,19 @@ pub(super) struct Done {
 /// The finished runs whose results may still be asked for.
 #[derive(Debug, Default)]
 pub(in crate::surfaces::operator) struct Index {
-    loaded: bool,
+    loaded: Loaded,
     done: BTreeMap<IdempotencyKey, Done>,
     by_age: BTreeSet<(UnixMillis, IdempotencyKey)>,
+}
+
+/// Whether the store's content is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Loaded {
+    #[default]
+    No,
+    /// The store was asked.
+    Asked,
+    Yes,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -64,13 +74,27 @@ struct IndexRecord {
 
 impl Index {
     /// Whether the store's content is known.
-    pub(in crate::surfaces::operator) const fn is_loaded(&self) -> bool {
-        self.loaded
+    pub(in crate::surfaces::operator) fn is_loaded(&self) -> bool {
+        self.loaded == Loaded::Yes
+    }
+
+    /// Whether the store is to be asked now; then it counts as asked.
+    pub(in crate::surfaces::operator) fn begin_to_load(&mut self) -> bool {
+        let begin = self.loaded == Loaded::No;
+        if begin {
+            self.loaded = Loaded::Asked;
+        }
+        begin
+    }
+
+    /// The store did not answer: it may be asked again.
+    pub(in crate::surfaces::operator) const fn not_loaded(&mut self) {
+        self.loaded = Loaded::No;
     }
 
     /// Takes what the store holds. Records that cannot be read are passed over; their requests would run again.
     pub(in crate::surfaces::operator) fn load(&mut self, records: &[Record]) {
-        self.loaded = true;
+        self.loaded = Loaded::Yes;
         for record in records {
             let Some(key) = unhex(&record.id).map(IdempotencyKey) else {
                 continue;
@@ -100,14 +124,14 @@ impl Index {
     }
 
     /// What to write so that this run counts as finished: its index record and result, and the removal of what is beyond
-    /// `max_entries`.
+    /// `max_entries`. What `is_running` again is not removed: its own new record may be on the way to the store already.
     pub(super) fn writes(
         &self,
         key: IdempotencyKey,
         done: Done,
         result: &Bytes,
-        ttl: Duration,
-        max_entries: usize,
+        (ttl, max_entries): (Duration, usize),
+        is_running: impl Fn(&IdempotencyKey) -> bool,
     ) -> Vec<Op> {
         let expires_at = Some(done.finished_at.plus(ttl));
         let record = IndexRecord {
@@ -134,10 +158,10 @@ impl Index {
                 expires_at
             },
         ];
-        let others = self.by_age.iter().filter(|(_, other)| *other != key);
-        let kept = max_entries.saturating_sub(1);
-        let excess = others.clone().count().saturating_sub(kept);
-        for (_, old) in others.take(excess) {
+        let others = self.done.len() - usize::from(self.done.contains_key(&key));
+        let excess = others.saturating_sub(max_entries.saturating_sub(1));
+        let oldest = self.by_age.iter().filter(|(_, other)| *other != key).take(excess);
+        for (_, old) in oldest.filter(|(_, old)| !is_running(old)) {
             ops.push(Op::Delete {
                 key: index_key(*old),
                 expect: Expect::Anything,
@@ -224,7 +248,7 @@ mod tests {
         let mut index = Index::default();
         index.finished(key(1), done(1), TTL, 2);
         index.finished(key(2), done(2), TTL, 2);
-        let ops = index.writes(key(3), done(3), &Bytes::from_static(b"{}"), TTL, 2);
+        let ops = index.writes(key(3), done(3), &Bytes::from_static(b"{}"), (TTL, 2), |_| false);
         assert_eq!(ops.len(), 4, "two writes and the removal of the oldest");
         assert!(matches!(&ops[2], Op::Delete { key: removed, .. } if removed.id == hex(&[1; 32])));
         let Op::Put {

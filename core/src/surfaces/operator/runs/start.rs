@@ -84,22 +84,34 @@ impl Operator {
         self.runs.by_key.insert(idempotency, key);
         if self.index.is_loaded() {
             self.drive(cx, key, Self::check);
+        } else {
+            self.load_index(cx.settings, cx.calls);
         }
         Ok(())
     }
 
     /// The index is loaded: the runs that waited for it go on.
     pub(in crate::surfaces::operator) fn index_loaded(&mut self, cx: &mut Context<'_>) {
-        let waiting: alloc::vec::Vec<RunKey> = self
-            .runs
-            .live
-            .values()
-            .filter(|run| run.step == Step::AwaitingIndex)
-            .map(|run| run.key)
-            .collect();
-        for key in waiting {
+        for key in self.awaiting_index() {
             self.drive(cx, key, Self::check);
         }
+    }
+
+    /// The index could not be read: without it nobody knows what has been done, and nothing may run twice.
+    pub(in crate::surfaces::operator) fn index_not_loaded(&mut self, cx: &mut Context<'_>) {
+        for key in self.awaiting_index() {
+            self.drive(cx, key, |_, _, _| {
+                let error = WireError::unavailable("earlier results cannot be read");
+                Flow::End(Err(error.retry_after(Duration::from_secs(1))))
+            });
+        }
+    }
+
+    fn awaiting_index(&self) -> alloc::vec::Vec<RunKey> {
+        let runs = self.runs.live.values();
+        runs.filter(|run| run.step == Step::AwaitingIndex)
+            .map(|run| run.key)
+            .collect()
     }
 
     /// Has it been done?

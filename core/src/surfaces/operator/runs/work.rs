@@ -118,8 +118,11 @@ impl Operator {
                 true
             }
             _ => {
-                run.stop = run.stop.or(Some(stop));
-                if let Some(effect) = run.effect {
+                // A run that is being stopped starts nothing further, so its effect is cancelled once.
+                if run.stop.is_none()
+                    && let Some(effect) = run.effect
+                {
+                    run.stop = Some(stop);
                     cx.calls.cancel(effect);
                 }
                 true
