@@ -1,13 +1,11 @@
 //! Accepts connections, a few in a row, and goes on when the system is out of something for a while.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_io::{Async, Timer};
 use portcullis_core::id::ListenerId;
 use portcullis_core::machine::{Machine, Peer};
 use rustix::io::Errno;
@@ -20,43 +18,85 @@ const BATCH_MAX: usize = 32;
 /// How long to wait when the system has no more descriptors or memory for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Accepts until the task is dropped, which closes the listening socket.
-pub(crate) async fn accept<M: Machine + 'static>(driver: Rc<Driver<M>>, listener: Async<TcpListener>, id: ListenerId) {
-    loop {
-        if poll_fn(|context| listener.poll_readable(context)).await.is_err() || !accept_batch(&driver, &listener, id) {
-            Timer::after(BACK_OFF).await;
+impl<M: Machine + 'static> Driver<M> {
+    /// Has a listening socket's connections accepted until [`Self::stop_accepting`].
+    pub(crate) fn listen(&self, listener: TcpListener, id: ListenerId) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        self.watch.listen(&listener, id)?;
+        self.listeners.borrow_mut().push((id, Rc::new(listener)));
+        Ok(())
+    }
+
+    /// Closes the listening sockets.
+    pub(crate) fn stop_accepting(&self) {
+        self.listeners.borrow_mut().clear();
+    }
+
+    /// Accepts what waits, up to a batch.
+    pub(crate) fn accept(self: &Rc<Self>, id: ListenerId) {
+        let Some(listener) = self.listener(id) else { return };
+        for _ in 0..BATCH_MAX {
+            let accepted = match acceptfrom_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok((socket, peer)) => self.take_over(socket, peer.and_then(|peer| peer.try_into().ok()), id),
+                Err(Errno::AGAIN) => return,
+                Err(errno) if is_of_one_connection(errno) => Ok(()),
+                Err(errno) => Err(errno.into()),
+            };
+            if let Err(error) = accepted {
+                log::warn!("cannot accept connections for now: {error}; trying again in {BACK_OFF:?}");
+                return self.back_off(&listener, id);
+            }
         }
     }
-}
 
-/// Accepts what waits, up to a batch. Returns whether the system could keep up.
-fn accept_batch<M: Machine + 'static>(driver: &Rc<Driver<M>>, listener: &Async<TcpListener>, id: ListenerId) -> bool {
-    for _ in 0..BATCH_MAX {
-        let accepted = match acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok((socket, peer)) => open(driver, socket, peer.and_then(|peer| peer.try_into().ok()), id),
-            Err(Errno::AGAIN) => return true,
-            Err(errno) if is_of_one_connection(errno) => Ok(()),
-            Err(errno) => Err(errno.into()),
+    fn listener(&self, id: ListenerId) -> Option<Rc<TcpListener>> {
+        let listeners = self.listeners.borrow();
+        listeners
+            .iter()
+            .find(|(other, _)| *other == id)
+            .map(|(_, listener)| listener.clone())
+    }
+
+    /// Looks away from a listener for a while.
+    fn back_off(&self, listener: &TcpListener, id: ListenerId) {
+        self.watch.ignore(listener);
+        self.resting.borrow_mut().push((Instant::now() + BACK_OFF, id));
+    }
+
+    /// How long until a listener is looked at again; `None`: none was looked away from.
+    pub(crate) fn rest_left(&self) -> Option<Duration> {
+        let resting = self.resting.borrow();
+        resting
+            .iter()
+            .map(|(until, _)| until.saturating_duration_since(Instant::now()))
+            .min()
+    }
+
+    /// Looks at the listeners again whose rest is over.
+    pub(crate) fn end_rests(&self) -> io::Result<()> {
+        let now = Instant::now();
+        let over: Vec<ListenerId> = {
+            let mut resting = self.resting.borrow_mut();
+            resting
+                .extract_if(.., |(until, _)| *until <= now)
+                .map(|(_, id)| id)
+                .collect()
         };
-        if let Err(error) = accepted {
-            log::warn!("cannot accept connections for now: {error}; trying again in {BACK_OFF:?}");
-            return false;
+        for id in over {
+            if let Some(listener) = self.listener(id) {
+                self.watch.listen(&*listener, id)?;
+            }
         }
+        Ok(())
     }
-    true
-}
 
-fn open<M: Machine + 'static>(
-    driver: &Rc<Driver<M>>,
-    socket: OwnedFd,
-    peer: Option<SocketAddr>,
-    id: ListenerId,
-) -> io::Result<()> {
-    // A peer without an address is one that is gone already.
-    let Some(peer) = peer else { return Ok(()) };
-    // Only a delay is lost when it fails.
-    let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
-    driver.open(socket, id, Peer::Tcp(peer))
+    fn take_over(self: &Rc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, id: ListenerId) -> io::Result<()> {
+        // A peer without an address is one that is gone already.
+        let Some(peer) = peer else { return Ok(()) };
+        // Only a delay is lost when it fails.
+        let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
+        self.open(socket, id, Peer::Tcp(peer))
+    }
 }
 
 /// Errors that `accept` hands on from the connection that it would have returned.

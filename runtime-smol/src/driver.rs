@@ -9,18 +9,20 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::io;
+use std::net::TcpListener;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::reporting;
 use portcullis_core::effect::Outcome;
-use portcullis_core::id::{ConnId, EffectId};
+use portcullis_core::id::{ConnId, EffectId, ListenerId};
 use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output};
+use portcullis_core::time::Instant;
 use smol::LocalExecutor;
 use smol::channel::Sender;
 
-use crate::deadline::Deadline;
 use crate::effects::Effects;
 use crate::link::Link;
 use crate::watch::Watch;
@@ -35,7 +37,8 @@ const SCRATCH_MAX: usize = 1024;
 /// A machine and everything that is open on its behalf. Lives on one thread.
 pub(crate) struct Driver<M> {
     pub(crate) clock: Clock,
-    pub(crate) deadline: Deadline,
+    /// When the machine wants its next tick.
+    wake_at: Cell<Option<Instant>>,
     pub(crate) effects: Effects,
     pub(crate) watch: Watch,
     engine: RefCell<Engine<M>>,
@@ -43,8 +46,10 @@ pub(crate) struct Driver<M> {
     buffer: RefCell<Box<[u8]>>,
     next_conn: Cell<ConnId>,
     executor: Weak<LocalExecutor<'static>>,
-    /// The tasks that accept; dropping them closes the listening sockets.
-    accepting: RefCell<Vec<smol::Task<()>>>,
+    /// The listening sockets; dropping one closes it.
+    pub(crate) listeners: RefCell<Vec<(ListenerId, Rc<TcpListener>)>>,
+    /// Listeners that are looked away from, and until when.
+    pub(crate) resting: RefCell<Vec<(std::time::Instant, ListenerId)>>,
     drained: Sender<io::Result<()>>,
 }
 
@@ -98,7 +103,7 @@ impl<M: Machine + 'static> Driver<M> {
     ) -> Rc<Self> {
         Rc::new(Self {
             clock,
-            deadline: Deadline::default(),
+            wake_at: Cell::new(None),
             effects,
             watch,
             engine: RefCell::new(Engine {
@@ -112,7 +117,8 @@ impl<M: Machine + 'static> Driver<M> {
             buffer: RefCell::new(vec![0; READ_MAX].into_boxed_slice()),
             next_conn: Cell::new(ConnId::FIRST),
             executor: Rc::downgrade(executor),
-            accepting: RefCell::default(),
+            listeners: RefCell::default(),
+            resting: RefCell::default(),
             drained,
         })
     }
@@ -122,15 +128,9 @@ impl<M: Machine + 'static> Driver<M> {
         self.executor.upgrade().map(|executor| executor.spawn(task))
     }
 
-    /// Nothing can be served any more.
-    pub(crate) fn fail(&self, error: io::Error) {
-        // When the machine has drained already, that counts.
-        let _ = self.drained.try_send(Err(error));
-    }
-
-    /// Keeps a task that accepts connections until [`Output::StopAccepting`].
-    pub(crate) fn keep_accepting(&self, task: smol::Task<()>) {
-        self.accepting.borrow_mut().push(task);
+    /// How long until the machine wants its next tick; `None`: it wants none.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.wake_at.get().map(|at| self.clock.until(at))
     }
 
     /// One input and everything that it causes. `current` is the connection that the caller serves, if any: it is found
@@ -167,7 +167,7 @@ impl<M: Machine + 'static> Driver<M> {
                         });
                     }
                 }
-                Output::Idle { wake_at } => return self.deadline.set(wake_at),
+                Output::Idle { wake_at } => return self.wake_at.set(wake_at),
                 Output::Drained => {
                     engine.drained = true;
                     // Told once is enough; the channel holds one.
@@ -215,7 +215,7 @@ impl<M: Machine + 'static> Driver<M> {
             }
             Output::Continue { effect } => self.effects.proceed(effect),
             Output::Cancel { effect } => self.effects.cancel(effect),
-            Output::StopAccepting => self.accepting.borrow_mut().clear(),
+            Output::StopAccepting => self.stop_accepting(),
             Output::Report(report) => reporting::log(&report),
             Output::Transmit { .. } | Output::Idle { .. } | Output::Drained => {}
         }

@@ -6,11 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod deadline;
+mod bell;
 mod driver;
 mod effects;
 mod link;
 mod secure;
+mod turning;
 mod watch;
 
 use std::io;
@@ -25,6 +26,7 @@ use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
 use portcullis_core::id::ListenerId;
 use portcullis_core::machine::{Input, Machine};
+use rustix::event::{EventfdFlags, eventfd};
 use smol::LocalExecutor;
 use smol::channel::{Receiver, bounded, unbounded};
 
@@ -70,17 +72,15 @@ impl Host {
 /// When the system refuses what serving needs before it begins (a listener that cannot be watched, signal handlers), and
 /// when [`Host::ready`] failed.
 pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host: Host) -> io::Result<()> {
+    start_reactor()?;
     let executor = Rc::new(LocalExecutor::new());
     let (drained, ended) = bounded(1);
     let (done, completions) = unbounded();
     let effects = Effects::new(host.store, host.tls, done);
     let driver = Driver::new(machine, host.clock, effects, watch::Watch::new()?, &executor, drained);
     for (number, listener) in (0..=u16::MAX).zip(listeners) {
-        let accepting = accept::accept(driver.clone(), Async::new(listener)?, ListenerId(number));
-        driver.keep_accepting(executor.spawn(accepting));
+        driver.listen(listener, ListenerId(number))?;
     }
-    executor.spawn(watch::serve(driver.clone())).detach();
-    executor.spawn(deadline::Ticking::new(driver.clone())).detach();
     executor.spawn(effects::take_in(driver.clone(), completions)).detach();
     if host.signals {
         let remote = host.remote.clone();
@@ -94,11 +94,15 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     host.ready.tell()?;
     // What the machine wants before anything has happened.
     driver.turn(None, Input::Tick);
-    drop(driver);
-    // The sender lives in the driver, which the tasks keep: this ends with its message.
-    let served = async_io::block_on(executor.run(ended.recv())).unwrap_or(Ok(()));
+    let served = turning::turn(driver, &executor, &ended);
     host.remote.disconnect();
     served
+}
+
+/// Has async-io make its reactor now: it would panic if there were no descriptor left for it when an effect first needs it.
+fn start_reactor() -> io::Result<()> {
+    let anything = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    Async::new_nonblocking(anything).map(drop)
 }
 
 async fn do_as_asked<M: Machine + 'static>(driver: Rc<Driver<M>>, asked: Receiver<Request>) {
