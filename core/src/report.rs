@@ -48,11 +48,18 @@ pub enum Report {
         /// For how long.
         seconds: u64,
     },
-    /// Requests of one connection were refused; reported when they begin and when the connection ends.
+    /// The first request of a connection that was refused.
+    Refused {
+        /// Its connection.
+        conn: ConnId,
+        /// What the client was told.
+        reason: String,
+    },
+    /// How many further requests of a connection were refused; reported when it ends.
     Refusals {
         /// Its connection.
         conn: ConnId,
-        /// How many since the last report.
+        /// How many.
         count: u64,
     },
     /// Connections were turned away because a limit was reached; at most one report a second.
@@ -82,6 +89,8 @@ pub enum Report {
     LeftOut {
         /// The kind, by its name in this type.
         kind: &'static str,
+        /// How much they mattered.
+        level: Level,
         /// How many.
         count: u64,
     },
@@ -109,6 +118,7 @@ impl Report {
             Self::Authenticated { .. } => "Authenticated",
             Self::HandshakeRefused { .. } => "HandshakeRefused",
             Self::LockedOut { .. } => "LockedOut",
+            Self::Refused { .. } => "Refused",
             Self::Refusals { .. } => "Refusals",
             Self::TurnedAway { .. } => "TurnedAway",
             Self::Closed { .. } => "Closed",
@@ -128,9 +138,10 @@ impl Report {
             Self::HandshakeRefused { .. }
             | Self::LockedOut { .. }
             | Self::Refusals { .. }
-            | Self::LeftOut { .. }
+            | Self::Refused { .. }
             | Self::TurnedAway { .. } => Level::Warn,
             Self::EffectFailed { .. } => Level::Error,
+            Self::LeftOut { level, .. } => *level,
         }
     }
 }
@@ -148,7 +159,8 @@ impl fmt::Display for Report {
                 let who = OneLine(who);
                 write!(f, "{who} is locked out for {seconds} s after too many wrong tokens")
             }
-            Self::Refusals { conn, count } => write!(f, "{conn}: {count} requests refused"),
+            Self::Refused { conn, reason } => write!(f, "{conn}: a request was refused: {}", OneLine(reason)),
+            Self::Refusals { conn, count } => write!(f, "{conn}: {count} further requests were refused"),
             Self::TurnedAway { count, setting } => {
                 write!(
                     f,
@@ -159,7 +171,7 @@ impl fmt::Display for Report {
             Self::RunEnded { run, agent, outcome } => {
                 write!(f, "run {run:?} of agent {agent:?}: {}", OneLine(outcome))
             }
-            Self::LeftOut { kind, count } => write!(f, "{count} more reports of kind {kind} were left out"),
+            Self::LeftOut { kind, count, .. } => write!(f, "{count} more reports of kind {kind} were left out"),
             Self::EffectFailed { what, detail } => write!(f, "{what}: {}", OneLine(detail)),
             Self::Draining { connections, runs } => {
                 write!(f, "draining: {connections} connections, {runs} runs under way")

@@ -30,6 +30,12 @@ impl Gateway {
             }
         }
         while let Some(conn) = self.flush.pop() {
+            // The peer's end can only be seen by reading.
+            if let Some(connection) = self.connections.get_mut(&conn)
+                && core::mem::take(&mut connection.reading_paused)
+            {
+                self.outputs.push_back(Output::ResumeReading { conn });
+            }
             self.outputs.push_back(Output::Close {
                 conn,
                 how: CloseHow::Flush,

@@ -41,6 +41,8 @@ use crate::time::{Instant, Now};
 
 /// Connections that are told "503" when there is no room for them. More than these are dropped without a word.
 pub const MAX_TURNED_AWAY: u32 = 256;
+/// How long one of these may take to ask.
+const TURN_AWAY: core::time::Duration = core::time::Duration::from_secs(1);
 
 /// The gateway: a [`Machine`] for a runtime or an event loop of your own.
 pub struct Gateway {
@@ -131,10 +133,14 @@ impl Gateway {
             self.turned_away_open += 1;
         }
         let http = &self.settings.gateway.http;
+        // Who is turned away gets an answer if it asks soon, and makes place for the next one if not.
+        let patience = if counted == Counted::No {
+            http.header_timeout.min(TURN_AWAY)
+        } else {
+            http.header_timeout
+        };
         let mut connection = Box::new(Connection::new(peer, now.wall, http.max_body_bytes, counted));
-        connection
-            .deadlines
-            .set(Timer::Header, now.monotonic.plus(http.header_timeout));
+        connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
         self.keep(id, connection);
     }
 
@@ -266,7 +272,11 @@ impl Gateway {
                 continue;
             };
             if count > 0 {
-                let left_out = Report::LeftOut { kind, count };
+                let left_out = Report::LeftOut {
+                    kind,
+                    level: report.level(),
+                    count,
+                };
                 self.outputs.push_back(Output::Report(Box::new(left_out)));
             }
             self.outputs.push_back(Output::Report(Box::new(report)));

@@ -310,7 +310,7 @@ impl Operator {
             }
             Method::AgentCancel => {
                 let run_id = params::cancel(params).map_err(WireError::invalid)?;
-                let cancelled = self.cancel_run(cx, conn, &ready.identity, &run_id);
+                let cancelled = self.cancel_run(cx, conn, &ready.identity, ready.scopes.is_admin(), &run_id);
                 let payload = Cancelled {
                     run_id: &run_id,
                     cancelled,
@@ -435,7 +435,8 @@ fn refuse(cx: &mut Context<'_>, conn: ConnId, session: &mut Session, id: &str, e
         per_minute: gateway.max_refused_per_minute,
     };
     if session.refusals.is_none() {
-        cx.reports.push(Report::Refusals { conn, count: 1 });
+        let reason = error.message.chars().take(200).collect();
+        cx.reports.push(Report::Refused { conn, reason });
     }
     if !session.refuse(cx.now.monotonic, limits) {
         cx.outbox.close(conn, CloseCode::POLICY, "too many refused requests");

@@ -74,6 +74,10 @@ impl Scopes {
         if self.0 == 0 { Self(Self::ADMIN) } else { self }
     }
 
+    pub(super) const fn is_admin(self) -> bool {
+        self.0 & Self::ADMIN != 0
+    }
+
     pub(super) const fn allow(self, method: Method) -> bool {
         let enough = if method.only_reads() {
             Self::READ | Self::WRITE | Self::ADMIN

@@ -130,21 +130,23 @@ impl Operator {
         }
     }
 
-    /// `agent.cancel`: stops the run that this identity started under this id. The caller's own connection goes first,
-    /// because frame ids are only unique on one connection; then the newest.
+    /// `agent.cancel`: stops the run that was started under this id, by this identity or (`of_others`: an administrator)
+    /// by anybody. The caller's own connection goes first, because frame ids are only unique on one connection; then its
+    /// own identity; then the newest.
     pub(in crate::surfaces::operator) fn cancel_run(
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
         identity: &[u8; 32],
+        of_others: bool,
         run_id: &str,
     ) -> bool {
         let key = self
             .runs
             .live
             .values()
-            .filter(|run| run.identity == *identity && run.run_id == run_id && run.stop.is_none())
-            .max_by_key(|run| (run.caller == conn, run.key))
+            .filter(|run| (of_others || run.identity == *identity) && run.run_id == run_id && run.stop.is_none())
+            .max_by_key(|run| (run.caller == conn, run.identity == *identity, run.key))
             .map(|run| run.key);
         key.is_some_and(|key| self.stop_run(cx, key, Stop::Cancelled))
     }
