@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for a drain, a second one ends the process at once.
+//! SIGINT and SIGTERM: the first asks for a drain, a second one ends the process at once, and the programs it runs.
 
 use std::io;
 use std::thread;
@@ -6,11 +6,13 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::effects::groups;
+
 /// What a shell reports for a program that a signal ended: 128 and the signal's number.
 const SIGNAL_EXIT_BASE: i32 = 128;
 
-/// Calls `first` on a thread of its own when SIGINT or SIGTERM comes for the first time; a second one exits the process
-/// with 128 plus the signal's number. The thread sleeps in between and lives as long as the process.
+/// Calls `first` on a thread of its own when SIGINT or SIGTERM comes for the first time; a second one kills the programs
+/// that run and exits the process with 128 plus the signal's number. The thread sleeps in between and lives as long as the process.
 ///
 /// # Errors
 /// When the system refuses the handlers or the thread.
@@ -24,7 +26,7 @@ pub fn on_terminate(first: impl FnOnce() + Send + 'static) -> io::Result<()> {
             for signal in signals.forever() {
                 match first.take() {
                     Some(first) => first(),
-                    None => std::process::exit(SIGNAL_EXIT_BASE.saturating_add(signal)),
+                    None => groups::end(SIGNAL_EXIT_BASE.saturating_add(signal)),
                 }
             }
         })?;

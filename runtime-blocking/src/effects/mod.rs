@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod dial;
 pub mod fault;
 pub mod files;
+pub mod groups;
 pub(crate) mod pool;
 pub mod resolve;
 pub(crate) mod spawn;

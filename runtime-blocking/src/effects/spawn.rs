@@ -19,6 +19,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::control::Control;
 use super::fault::{doing, fault, from_io};
+use super::groups::{self, Group};
 
 /// The largest piece of output.
 const CHUNK: usize = 16 * 1024;
@@ -34,15 +35,15 @@ pub(crate) fn run(spawn: &Spawn, control: &Control, tell: &(dyn Fn(Progress) + S
     if control.is_cancelled() {
         return cancelled();
     }
-    let mut child = start(spawn).map_err(|error| doing(&spawn.program, &error))?;
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    control.set_group(group);
+    let (mut child, group) = start(spawn).map_err(|error| doing(&spawn.program, &error))?;
+    control.set_group(Some(group.id()));
     let attended = attend(&mut child, &spawn.stdin, control, tell);
     if attended.is_err() {
         control.kill_group();
     }
     // From here on the number of the group may become somebody else's.
     control.set_group(None);
+    drop(group);
     let status = child.wait().map_err(|error| from_io(&error))?;
     attended.map_err(|error| doing(&spawn.program, &error))?;
     if control.is_cancelled() {
@@ -55,7 +56,7 @@ pub(crate) fn run(spawn: &Spawn, control: &Control, tell: &(dyn Fn(Progress) + S
     }
 }
 
-fn start(spawn: &Spawn) -> io::Result<Child> {
+fn start(spawn: &Spawn) -> io::Result<(Child, Group)> {
     let mut command = Command::new(find(&spawn.program)?);
     command
         .arg0(&spawn.program)
@@ -73,11 +74,10 @@ fn start(spawn: &Spawn) -> io::Result<Child> {
         command.current_dir(dir);
     }
     command
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::piped());
+    groups::start(&mut command)
 }
 
 /// A name without a slash is looked for on the gateway's own `PATH`; the program's environment has no say in it.

@@ -24,6 +24,9 @@ pub(super) trait Backend: Send {
     fn abort(&mut self);
     /// Numbers that were never given out before, not even before a crash: the first of a block of [`BLOCK`].
     fn reserve_block(&mut self) -> Result<u64, Fault>;
+    /// Gets over an earlier error, if it can and it is time to. Until then everything fails, so that a commit never keeps
+    /// one half of a group. Called between groups.
+    fn mend(&mut self) {}
 }
 
 /// Gets a key and its value; breaks when it has seen enough.

@@ -1,25 +1,30 @@
 //! The store's file: redb behind the small face that the engine needs. One write transaction is open at most; it takes in
 //! batches until it is committed.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+#[cfg(test)]
+use std::sync::{Arc, atomic::AtomicBool};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_core::effect::{Fault, FaultKind};
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
-    WriteTransaction,
+    Builder, Database, DatabaseError, Durability, Error, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use super::StoreError;
 use super::backend::{BLOCK, Backend, Visitor};
+use super::held::Held;
+use super::trouble::Trouble;
 use crate::effects::fault::fault;
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+type ReadOnlyRecords = ReadOnlyTable<&'static [u8], &'static [u8]>;
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 /// The highest version that may have been given out.
 const VERSIONS: &str = "versions";
@@ -30,53 +35,146 @@ const LAST_HOLDER: Duration = Duration::from_secs(1);
 const HOLDER_STEP: Duration = Duration::from_millis(10);
 
 pub(super) struct Disk {
-    database: Database,
+    held: Held,
+    /// `None` while it is to be opened again.
+    database: Option<Database>,
     open: Option<WriteTransaction>,
     written: bool,
+    trouble: Trouble,
 }
 
 impl Disk {
     /// Opens the file or makes a new one, and holds it against other processes.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        prepare(path).map_err(|error| StoreError::at(path, error.to_string()))?;
-        let database = database(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::at(
-                path,
-                "another gateway is using this state directory; stop it, or give this one another with --state-dir",
-            ),
-            other => StoreError::at(path, other.to_string()),
-        })?;
-        Ok(Self {
-            database,
-            open: None,
-            written: false,
+        Self::open_with(
+            path,
+            #[cfg(test)]
+            &Arc::default(),
+        )
+    }
+
+    /// [`Self::open`]; in tests with a switch that fills the disk up.
+    pub(super) fn open_with(path: &Path, #[cfg(test)] full: &Arc<AtomicBool>) -> Result<Self, StoreError> {
+        let until = Instant::now() + LAST_HOLDER;
+        loop {
+            let file = prepare(path).map_err(|error| StoreError::at(path, error.to_string()))?;
+            let opened = Held::new(
+                file,
+                #[cfg(test)]
+                full.clone(),
+            )
+            .and_then(|held| Ok((database(&held)?, held)));
+            match opened {
+                // A gateway that was killed while it started a program may have left a child between its fork and its
+                // exec, which holds the file for that moment: who restarts at once waits for it.
+                Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => thread::sleep(HOLDER_STEP),
+                Err(error) => return Err(refusal(path, &error)),
+                Ok((database, held)) => {
+                    return Ok(Self {
+                        held,
+                        database: Some(database),
+                        open: None,
+                        written: false,
+                        trouble: Trouble::none(path.to_path_buf()),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Keeps an error in mind: after it the file must be opened again.
+    fn noted<T>(&mut self, done: Result<T, Error>) -> Result<T, Fault> {
+        done.map_err(|error| {
+            self.abort();
+            self.trouble.met(&error)
         })
     }
 
-    fn transaction(&mut self) -> Result<&WriteTransaction, Fault> {
+    fn transaction(&mut self) -> Result<&WriteTransaction, Error> {
         if self.open.is_none() {
-            self.open = Some(self.database.begin_write().map_err(|error| broken(&error))?);
+            let database = self.database.as_ref().ok_or(Error::DatabaseClosed)?;
+            self.open = Some(database.begin_write()?);
         }
-        self.open
-            .as_ref()
-            .ok_or_else(|| fault(FaultKind::Unavailable, "store: no transaction"))
+        self.open.as_ref().ok_or(Error::DatabaseClosed)
+    }
+
+    fn reading(&self) -> Result<Option<ReadOnlyRecords>, Error> {
+        let database = self.database.as_ref().ok_or(Error::DatabaseClosed)?;
+        match database.begin_read()?.open_table(RECORDS) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn find(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(open) = &self.open {
+            return read(&open.open_table(RECORDS)?, key);
+        }
+        self.reading()?.map_or(Ok(None), |table| read(&table, key))
+    }
+
+    fn look(&self, from: &[u8], visitor: &mut Visitor<'_>) -> Result<(), Error> {
+        if let Some(open) = &self.open {
+            return walk(&open.open_table(RECORDS)?, from, visitor);
+        }
+        self.reading()?.map_or(Ok(()), |table| walk(&table, from, visitor))
+    }
+
+    fn finish(&mut self, sync: bool) -> Result<(), Error> {
+        if sync {
+            // Also without writes of its own: an immediate commit takes the earlier lazy ones to the disk with it.
+            self.transaction()?;
+        }
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        let written = std::mem::take(&mut self.written);
+        if !sync && !written {
+            return Ok(open.abort()?);
+        }
+        let durability = if sync { Durability::Immediate } else { Durability::None };
+        open.set_durability(durability)?;
+        open.commit()?;
+        if sync && written {
+            self.trouble.over();
+        }
+        Ok(())
+    }
+
+    /// The first number of the next block; `None` when there is no further one.
+    fn reserve(&mut self) -> Result<Option<u64>, Error> {
+        let mut counters = self.transaction()?.open_table(COUNTERS)?;
+        let used = counters.get(VERSIONS)?.map_or(0, |found| found.value());
+        let Some(reserved) = used.checked_add(BLOCK) else {
+            return Ok(None);
+        };
+        counters.insert(VERSIONS, reserved)?;
+        drop(counters);
+        // On disk before the first of them is given out. What the open transaction holds besides was applied anyway.
+        self.finish(true)?;
+        Ok(Some(used.saturating_add(1)))
     }
 }
 
-/// A gateway that was killed while it started a program may have left a child between its fork and its exec, which holds the
-/// file for that moment: who restarts at once waits for it.
-fn database(path: &Path) -> Result<Database, DatabaseError> {
-    let until = Instant::now() + LAST_HOLDER;
-    loop {
-        match Builder::new().set_cache_size(CACHE_BYTES).create(path) {
-            Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => thread::sleep(HOLDER_STEP),
-            done => return done,
-        }
+fn database(held: &Held) -> Result<Database, DatabaseError> {
+    Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(held.clone())
+}
+
+fn refusal(path: &Path, error: &DatabaseError) -> StoreError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::at(
+            path,
+            "another gateway is using this state directory; stop it, or give this one another with --state-dir",
+        ),
+        other => StoreError::at(path, other.to_string()),
     }
 }
 
 /// The file exists before redb sees it, so that nobody but its owner can ever read it.
-fn prepare(path: &Path) -> io::Result<()> {
+fn prepare(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
@@ -86,72 +184,46 @@ fn prepare(path: &Path) -> io::Result<()> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(path)?;
-    Ok(())
+        .open(path)
 }
 
 impl Backend for Disk {
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        if let Some(open) = &self.open {
-            let table = open.open_table(RECORDS).map_err(|error| broken(&error))?;
-            return read(&table, key);
-        }
-        let reading = self.database.begin_read().map_err(|error| broken(&error))?;
-        match reading.open_table(RECORDS) {
-            Ok(table) => read(&table, key),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(broken(&error)),
-        }
+        self.trouble.check()?;
+        let found = self.find(key);
+        self.noted(found)
     }
 
     fn visit(&mut self, from: &[u8], visitor: &mut Visitor<'_>) -> Result<(), Fault> {
-        if let Some(open) = &self.open {
-            let table = open.open_table(RECORDS).map_err(|error| broken(&error))?;
-            return walk(&table, from, visitor);
-        }
-        let reading = self.database.begin_read().map_err(|error| broken(&error))?;
-        match reading.open_table(RECORDS) {
-            Ok(table) => walk(&table, from, visitor),
-            Err(TableError::TableDoesNotExist(_)) => Ok(()),
-            Err(error) => Err(broken(&error)),
-        }
+        self.trouble.check()?;
+        let looked = self.look(from, visitor);
+        self.noted(looked)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        self.trouble.check()?;
         self.written = true;
-        let mut table = self
-            .transaction()?
-            .open_table(RECORDS)
-            .map_err(|error| broken(&error))?;
-        table.insert(key, value).map_err(|error| broken(&error))?;
-        Ok(())
+        let put = self.transaction().and_then(|open| {
+            open.open_table(RECORDS)?.insert(key, value)?;
+            Ok(())
+        });
+        self.noted(put)
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<(), Fault> {
+        self.trouble.check()?;
         self.written = true;
-        let mut table = self
-            .transaction()?
-            .open_table(RECORDS)
-            .map_err(|error| broken(&error))?;
-        table.remove(key).map_err(|error| broken(&error))?;
-        Ok(())
+        let removed = self.transaction().and_then(|open| {
+            open.open_table(RECORDS)?.remove(key)?;
+            Ok(())
+        });
+        self.noted(removed)
     }
 
     fn commit(&mut self, sync: bool) -> Result<(), Fault> {
-        if sync {
-            // Also without writes of its own: an immediate commit takes the earlier lazy ones to the disk with it.
-            self.transaction()?;
-        }
-        let Some(mut open) = self.open.take() else {
-            return Ok(());
-        };
-        if !sync && !std::mem::take(&mut self.written) {
-            return open.abort().map_err(|error| broken(&error));
-        }
-        self.written = false;
-        let durability = if sync { Durability::Immediate } else { Durability::None };
-        open.set_durability(durability).map_err(|error| broken(&error))?;
-        open.commit().map_err(|error| broken(&error))
+        self.trouble.check()?;
+        let finished = self.finish(sync);
+        self.noted(finished)
     }
 
     fn abort(&mut self) {
@@ -161,44 +233,43 @@ impl Backend for Disk {
     }
 
     fn reserve_block(&mut self) -> Result<u64, Fault> {
-        let mut counters = self
-            .transaction()?
-            .open_table(COUNTERS)
-            .map_err(|error| broken(&error))?;
-        let used = counters
-            .get(VERSIONS)
-            .map_err(|error| broken(&error))?
-            .map_or(0, |found| found.value());
-        let reserved = used
-            .checked_add(BLOCK)
-            .ok_or_else(|| fault(FaultKind::Unavailable, "the store has used up its versions"))?;
-        counters.insert(VERSIONS, reserved).map_err(|error| broken(&error))?;
-        drop(counters);
-        // On disk before the first of them is given out. What the open transaction holds besides was applied anyway.
-        self.commit(true)?;
-        Ok(used.saturating_add(1))
+        self.trouble.check()?;
+        let reserved = self.reserve();
+        self.noted(reserved)?
+            .ok_or_else(|| fault(FaultKind::Unavailable, "the store has used up its versions"))
+    }
+
+    fn mend(&mut self) {
+        if !self.trouble.is_due() {
+            return;
+        }
+        self.abort();
+        // The old one goes first; the locks on the file stay.
+        self.database = None;
+        match database(&self.held) {
+            Ok(database) => {
+                self.database = Some(database);
+                self.trouble.tried(Ok(()));
+            }
+            Err(error) => self.trouble.tried(Err(&error)),
+        }
     }
 }
 
-fn read(table: &impl ReadableTable<&'static [u8], &'static [u8]>, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-    let found = table.get(key).map_err(|error| broken(&error))?;
-    Ok(found.map(|value| value.value().to_vec()))
+fn read(table: &impl ReadableTable<&'static [u8], &'static [u8]>, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    Ok(table.get(key)?.map(|value| value.value().to_vec()))
 }
 
 fn walk(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     from: &[u8],
     visitor: &mut Visitor<'_>,
-) -> Result<(), Fault> {
-    for entry in table.range::<&[u8]>(from..).map_err(|error| broken(&error))? {
-        let (key, value) = entry.map_err(|error| broken(&error))?;
+) -> Result<(), Error> {
+    for entry in table.range::<&[u8]>(from..)? {
+        let (key, value) = entry?;
         if let ControlFlow::Break(()) = visitor(key.value(), value.value()) {
             break;
         }
     }
     Ok(())
-}
-
-fn broken(error: &impl std::fmt::Display) -> Fault {
-    fault(FaultKind::Unavailable, format!("store: {error}"))
 }

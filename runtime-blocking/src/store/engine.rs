@@ -75,6 +75,11 @@ impl<B: Backend> Engine<B> {
         }
     }
 
+    /// Between two groups: gets over an error of the backend.
+    pub(super) fn mend(&mut self) {
+        self.backend.mend();
+    }
+
     /// Makes what was applied last: on disk when `sync`.
     pub(super) fn commit(&mut self, sync: bool) -> Result<(), Fault> {
         self.backend.commit(sync).inspect_err(|_| self.backend.abort())

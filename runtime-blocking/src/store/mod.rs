@@ -4,9 +4,11 @@
 mod backend;
 mod disk;
 mod engine;
+mod held;
 mod record;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod writer;
 
 use std::fmt;

@@ -99,6 +99,49 @@ fn what_is_no_store_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(&path).unwrap(), b"something else altogether");
 }
 
+/// Waits out the pauses between attempts to open the file again.
+fn write_until_kept(store: &Store, id: &str, value: &str) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while store
+        .apply(batch(Durability::Durable, vec![put(id, Expect::Anything, value)]))
+        .is_err()
+    {
+        assert!(std::time::Instant::now() < until, "the store does not recover");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_full_disk_fails_what_needs_it_and_no_more_once_there_is_room_and_the_file_is_held_all_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let disk = Disk::open_with(&path, &full).unwrap();
+    let store = Store::start(disk, Arc::new(crate::clock::wall)).unwrap();
+    let before = write(&store, Durability::Durable, "before", "v");
+    for round in 0..2 {
+        full.store(true, Ordering::SeqCst);
+        for number in 0..3 {
+            let lost = put(&format!("lost{number}"), Expect::Anything, &"x".repeat(100_000));
+            assert!(store.apply(batch(Durability::Durable, vec![lost])).is_err(), "{round}");
+        }
+        let refusal = Disk::open(&path).err().map(|error| error.to_string());
+        assert!(
+            refusal.is_some_and(|refusal| refusal.contains("another gateway")),
+            "{round}"
+        );
+        full.store(false, Ordering::SeqCst);
+        write_until_kept(&store, "after", "w");
+        assert_eq!(read(&store, "before").unwrap().version, before);
+        assert_eq!(read(&store, "lost0"), None);
+        assert!(read(&store, "after").unwrap().version > before);
+    }
+    assert!(Disk::open(&path).is_err(), "held by the store that recovered");
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(read(&store, "after").unwrap().value, &b"w"[..]);
+}
+
 #[test]
 fn durable_and_lazy_records_outlive_the_handle_and_volatile_ones_do_not() {
     let folder = tempfile::tempdir().unwrap();

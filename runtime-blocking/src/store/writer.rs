@@ -44,6 +44,7 @@ pub(super) fn run<B: Backend>(
                 let counted = group.inspect(|_| {
                     waiting.fetch_sub(1, Ordering::Relaxed);
                 });
+                engine.mend();
                 commit_group(&mut engine, counted, clock, &mut sync_by);
                 if sync_by.is_some_and(|by| by <= Instant::now()) {
                     sync(&mut engine, &mut sync_by);
@@ -60,8 +61,9 @@ pub(super) fn run<B: Backend>(
 
 fn sync<B: Backend>(engine: &mut Engine<B>, sync_by: &mut Option<Instant>) {
     *sync_by = None;
+    // The backend has told the log when its trouble began.
     if let Err(fault) = engine.commit(true) {
-        log::error!("lazy records did not reach the disk: {fault}");
+        log::debug!("lazy records did not reach the disk: {fault}");
     }
 }
 
@@ -92,7 +94,7 @@ fn commit_group<B: Backend>(
         sync_by.get_or_insert_with(|| Instant::now() + LAZY_DELAY);
     }
     if let Err(fault) = &committed {
-        log::error!("a commit of the store failed: {fault}");
+        log::debug!("a commit of the store failed: {fault}");
     }
     for (done, outcome) in held {
         done(settled(outcome, &committed));

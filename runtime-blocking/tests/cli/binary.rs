@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -103,4 +104,62 @@ fn once_through() {
     let (succeeded, stderr) = running.terminate();
     assert!(succeeded, "{stderr}");
     assert!(!stderr.contains("the-token"), "{stderr}");
+}
+
+/// Whether a process is there and not only waiting to be collected.
+fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| {
+        let state = rest.trim_start();
+        !state.is_empty() && !state.starts_with('Z')
+    })
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_second_signal_takes_the_running_programs_along() {
+    let scratch = Scratch::new();
+    let (state, pids) = (scratch.path().join("state"), scratch.path().join("pids"));
+    let script = format!("sleep 600 & echo $$ $! > {0}.new; mv {0}.new {0}; wait", pids.display());
+    let agents = format!("agents.list=[{{id:'sleeper',command:['/bin/sh','-c','{script}']}}]");
+    let state = state.to_str().unwrap();
+    let line = [
+        "--port=0",
+        "--state-dir",
+        state,
+        "--token",
+        "the-token",
+        "--set",
+        &agents,
+    ];
+    let mut running = Running::start(&line);
+    let url = running.line().strip_prefix("Gateway URL: ").map(str::to_owned).unwrap();
+    let asking = std::thread::spawn(move || {
+        let run = r#"{"message":"sleep","idempotencyKey":"k"}"#;
+        command(&["call", "agent.run", run, "--url", &url, "--token", "the-token"]).succeeded
+    });
+    wait_until("the agent does not start", || pids.exists());
+    let pids = std::fs::read_to_string(&pids).unwrap();
+    assert_eq!(pids.split_whitespace().filter(|pid| runs(pid)).count(), 2, "{pids}");
+    let mut status = None;
+    wait_until("the gateway does not end", || {
+        // Signals that come together count as one: asked again until it heeds the second.
+        kill_process(Pid::from_child(&running.child), Signal::TERM).unwrap();
+        status = running.child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(143));
+    wait_until("a program outlives the gateway", || !pids.split_whitespace().any(runs));
+    let mut stderr = String::new();
+    let mut errors = running.child.stderr.take().unwrap();
+    errors.read_to_string(&mut stderr).unwrap();
+    assert!(stderr.contains("1 running program"), "{stderr}");
+    assert!(!asking.join().unwrap());
 }

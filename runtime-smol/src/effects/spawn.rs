@@ -17,11 +17,12 @@ use std::time::Duration;
 use async_io::{Async, Timer};
 use bytes::Bytes;
 use portcullis_blocking::effects::fault::doing;
+use portcullis_blocking::effects::groups::{self, Group};
 use portcullis_core::effect::{Completion, ExitStatus, Outcome, OutputStream, Progress, Spawn};
 use portcullis_core::id::EffectId;
 use portcullis_core::machine::{Input, Machine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{PidfdFlags, Signal, kill_process_group, pidfd_open};
 use smol::io::{AsyncRead, AsyncWriteExt};
 
 use super::control::{Control, cancelled};
@@ -71,7 +72,7 @@ pub(super) async fn run<M: Machine + 'static>(
 /// before, the whole group is killed.
 struct Program {
     child: Child,
-    group: Option<Pid>,
+    group: Option<Group>,
     /// Readable when it has ended.
     ended: Async<OwnedFd>,
 }
@@ -90,13 +91,11 @@ impl Program {
             command.current_dir(dir);
         }
         command
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        let group = Pid::from_child(&child);
-        let ended = pidfd_open(group, PidfdFlags::empty())
+        let (mut child, group) = groups::start(&mut command)?;
+        let ended = pidfd_open(group.id(), PidfdFlags::empty())
             .map_err(io::Error::from)
             .and_then(Async::new);
         match ended {
@@ -107,7 +106,8 @@ impl Program {
             }),
             Err(error) => {
                 // A program whose end nobody sees must not run.
-                let _ = kill_process_group(group, Signal::KILL);
+                let _ = kill_process_group(group.id(), Signal::KILL);
+                drop(group);
                 let _ = child.wait();
                 Err(error)
             }
@@ -115,9 +115,9 @@ impl Program {
     }
 
     fn kill(&self) {
-        if let Some(group) = self.group {
+        if let Some(group) = &self.group {
             // It fails when nobody is left in it, which is what it is for.
-            let _ = kill_process_group(group, Signal::KILL);
+            let _ = kill_process_group(group.id(), Signal::KILL);
         }
     }
 
