@@ -22,6 +22,7 @@ use serde_json::Value;
 pub use environment::Environment;
 pub use finish::{Loaded, make_folders};
 pub use keys::table;
+pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems};
 pub use token::{TOKEN_VARIABLES, fresh as fresh_token};
 
@@ -93,6 +94,13 @@ pub fn load(sources: &Sources<'_>, fresh_token: Secret) -> Result<Loaded, Proble
     }
     draft.begin_layer(sources.working_dir);
     read_flags(sources.flags, &mut draft, &mut problems);
+    if sources.flags.token.is_some() && !draft.auth_on && !sources.flags.no_auth {
+        problems.push(Problem::new(
+            "--token",
+            "the settings turn auth off (gateway.auth.mode \"none\" or gateway.requireToken false); leave --token out, \
+             or turn it on with --set gateway.auth.mode=token",
+        ));
+    }
 
     let state_dir = paths::state_dir(
         sources.flags.state_dir.as_deref(),

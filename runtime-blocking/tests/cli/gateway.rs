@@ -98,6 +98,10 @@ fn refusals_say_why_print_nothing_else_and_leave_nothing_behind() {
         ),
         (&["--config", "/no/such/file"], "/no/such/file: cannot be read"),
         (&["--token", "short"], "--token: must be at least 8 characters"),
+        (
+            &["--set", "gateway.auth.mode=none", "--token", "the-token"],
+            "  --token: the settings turn auth off",
+        ),
         (&["--timeout", "5"], "--timeout and --ca go with --url only."),
     ] {
         let (scratch, runtime) = (Scratch::new(), Recorder::default());
