@@ -113,6 +113,19 @@ fn refusals_say_why_print_nothing_else_and_leave_nothing_behind() {
 }
 
 #[test]
+fn a_state_folder_that_is_a_file_is_told_so() {
+    let scratch = Scratch::new();
+    let file = scratch.file("state", "a file");
+    let ended = start(&scratch, &["--port=0"], &Recorder::default());
+    assert!(!ended.succeeded && ended.stdout.is_empty());
+    assert!(
+        ended.stderr.contains(&file) && ended.stderr.contains("is a file and no folder"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn a_port_that_another_gateway_has_is_told_so() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port().to_string();
