@@ -126,6 +126,26 @@ fn a_state_folder_that_is_a_file_is_told_so() {
 }
 
 #[test]
+fn settings_may_come_from_a_pipe_and_a_pipe_without_a_writer_is_refused() {
+    let (scratch, runtime) = (Scratch::new(), Recorder::default());
+    let named = scratch.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &named, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let ended = start(&scratch, &["--config", named.to_str().unwrap()], &runtime);
+    assert!(
+        ended.stderr.contains("is a pipe that nobody writes to"),
+        "{}",
+        ended.stderr
+    );
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"{gateway: {port: 0, path: '/piped'}}").unwrap();
+    drop(writer);
+    let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let ended = start(&scratch, &["--config", &path], &runtime);
+    assert!(ended.succeeded && ended.stdout.contains("/piped"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_port_that_another_gateway_has_is_told_so() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port().to_string();
