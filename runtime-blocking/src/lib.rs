@@ -12,6 +12,7 @@ pub mod remote;
 pub mod reporting;
 pub mod server;
 pub mod settings;
+pub mod shortage;
 pub mod signals;
 pub mod store;
 pub mod tls;

@@ -42,8 +42,14 @@ impl<M: Machine + 'static> Driver<M> {
                 Err(errno) if is_of_one_connection(errno) => Ok(()),
                 Err(errno) => Err(errno.into()),
             };
-            if let Err(error) = accepted {
-                log::warn!("cannot accept connections for now: {error}; trying again in {BACK_OFF:?}");
+            let line = match &accepted {
+                Ok(()) => self.shortage.borrow_mut().passed(Instant::now),
+                Err(error) => self.shortage.borrow_mut().met(error, Instant::now()),
+            };
+            if let Some(line) = line {
+                log::warn!("{line}");
+            }
+            if accepted.is_err() {
                 return self.back_off(&listener, id);
             }
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::reporting;
+use portcullis_blocking::shortage::Shortage;
 use portcullis_core::effect::Outcome;
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
 use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output};
@@ -50,6 +51,8 @@ pub(crate) struct Driver<M> {
     pub(crate) listeners: RefCell<Vec<(ListenerId, Rc<TcpListener>)>>,
     /// Listeners that are looked away from, and until when.
     pub(crate) resting: RefCell<Vec<(std::time::Instant, ListenerId)>>,
+    /// What the log was told about connections that could not be accepted.
+    pub(crate) shortage: RefCell<Shortage>,
     drained: Sender<io::Result<()>>,
 }
 
@@ -119,6 +122,7 @@ impl<M: Machine + 'static> Driver<M> {
             executor: Rc::downgrade(executor),
             listeners: RefCell::default(),
             resting: RefCell::default(),
+            shortage: RefCell::default(),
             drained,
         })
     }

@@ -3,6 +3,8 @@
 
 use argh::FromArgs;
 
+use crate::settings::nearest;
+
 /// A fail-closed control-plane gateway for agents.
 #[derive(FromArgs)]
 #[argh(
@@ -149,6 +151,9 @@ const WITH_VALUE: [(&str, bool); 11] = [
     ("--ca", false),
 ];
 
+/// Options without a value that are not read before the others.
+const SWITCHES: [&str; 4] = ["--no-auth", "--allow-remote", "--verbose", "--json"];
+
 /// What the command line comes to.
 pub(super) enum Parsed {
     Run(Box<Command>),
@@ -159,20 +164,44 @@ pub(super) enum Parsed {
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(program: &str, written: &[String]) -> Parsed {
-    let arguments = match split(written) {
+    let hint = |mistake: &str| Parsed::Mistake(format!("{mistake}\nRun {program} --help for what there is."));
+    let split = match written.split_first() {
+        Some((first, about)) if first == "help" => Ok(Split::Arguments(help(about))),
+        _ => split(written),
+    };
+    let arguments = match split {
         Ok(Split::Version) => return Parsed::Version,
         Ok(Split::Arguments(arguments)) => arguments,
-        Err(mistake) => return Parsed::Mistake(mistake),
+        Err(mistake) => return hint(&mistake),
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match Arguments::from_args(&[program], &arguments) {
         Ok(arguments) => Parsed::Run(Box::new(arguments.command)),
         Err(exit) if exit.status.is_ok() => Parsed::Help(exit.output),
-        Err(exit) => Parsed::Mistake(format!(
-            "{}\nRun {program} --help for what there is.",
-            exit.output.trim_end()
-        )),
+        Err(exit) => hint(&without_strays(exit.output.trim_end())),
     }
+}
+
+/// The words that ask for help on the command that `words` begin with, or on all.
+fn help(words: &[String]) -> Vec<String> {
+    let command = words.iter().find(|word| matches!(word.as_str(), "gateway" | "call"));
+    command.cloned().into_iter().chain([String::from("--help")]).collect()
+}
+
+/// A word that nobody expected may be a secret in the wrong place: it is not repeated, unless it is an option's name.
+fn without_strays(mistake: &str) -> String {
+    let stray = mistake
+        .split_once("Unrecognized argument: ")
+        .map(|(_, rest)| rest.lines().next().unwrap_or_default());
+    match stray {
+        Some(word) if option_names().any(|name| name == word) => format!("{word} is not an option here."),
+        Some(_) => "There is a word that is neither a command (gateway, call), an option nor the value of one.".into(),
+        None => mistake.to_owned(),
+    }
+}
+
+fn option_names() -> impl Iterator<Item = &'static str> + Clone {
+    WITH_VALUE.into_iter().map(|(name, _)| name).chain(SWITCHES)
 }
 
 enum Split {
@@ -189,10 +218,7 @@ fn split(written: &[String]) -> Result<Split, String> {
         match word.as_str() {
             "-V" | "--version" => return Ok(Split::Version),
             "-h" | "--help" => {
-                arguments.retain(|argument| argument == "gateway" || argument == "call");
-                arguments.truncate(1);
-                arguments.push("--help".into());
-                return Ok(Split::Arguments(arguments));
+                return Ok(Split::Arguments(help(&arguments)));
             }
             "--" => {
                 arguments.push(word.clone());
@@ -203,6 +229,11 @@ fn split(written: &[String]) -> Result<Split, String> {
                     .split_once('=')
                     .map_or((option, None), |(name, value)| (name, Some(value)));
                 let Some((name, repeats)) = WITH_VALUE.into_iter().find(|(known, _)| *known == name) else {
+                    if !SWITCHES.contains(&name) {
+                        let meant = nearest(name, option_names());
+                        let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean {meant}?)"));
+                        return Err(format!("unknown option {name}{meant}"));
+                    }
                     if value.is_some() {
                         return Err(format!("{name} is not an option that takes a value."));
                     }
@@ -310,10 +341,13 @@ mod tests {
             Parsed::Help(text) => text,
             _ => panic!("{line:?}"),
         };
-        assert!(help(&["-h"]).contains("Usage: portcullis <command>"));
+        for line in [["-h"], ["help"]] {
+            assert!(help(&line).contains("Usage: portcullis <command>"));
+        }
         for line in [
             ["gateway", "-h"].as_slice(),
             &["gateway", "--port", "1", "--help"],
+            &["help", "gateway"],
             &["--help", "gateway"],
         ] {
             assert!(help(line).contains("Examples:"), "{line:?}");
@@ -339,9 +373,20 @@ mod tests {
         assert!(mistake(&["gateway", "--port"]).contains("--port needs a value"));
         assert!(mistake(&[]).contains("gateway"));
         assert!(mistake(&["call"]).contains("method"));
+        for line in [["gateway", "--tokn", "x"].as_slice(), &["gateway", "--tokn=x"]] {
+            let said = mistake(line);
+            assert!(said.contains("unknown option --tokn (did you mean --token?)"), "{said}");
+            assert!(said.contains("portcullis --help"), "{said}");
+        }
+        assert!(mistake(&["call", "health", "--no-auth"]).contains("--no-auth is not an option here"));
         for line in [
             ["gateway", "--token", "hunter22", "--token=hunter22"].as_slice(),
             &["gateway", "--tokn=hunter22"],
+            &["gateway", "hunter22"],
+            &["gateway", "--token", "the", "hunter22"],
+            &["hunter22"],
+            &["call", "health", "{}", "hunter22"],
+            &["gateway", "-hunter22"],
         ] {
             assert!(!mistake(line).contains("hunter22"), "{line:?}");
         }

@@ -4,7 +4,7 @@ use std::io::{self, PipeReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_core::id::ListenerId;
 use portcullis_core::machine::{Machine, Peer};
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::hub::Hub;
 use super::peers;
 use super::socket::Socket;
+use crate::shortage::Shortage;
 
 /// After an error that accepting on could only repeat.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -43,6 +44,7 @@ pub(super) fn start<M: Machine + Send + 'static>(
 }
 
 fn run<M: Machine + Send + 'static>(hub: &Arc<Hub<M>>, listener: &TcpListener, id: ListenerId, stop: &PipeReader) {
+    let mut shortage = Shortage::default();
     loop {
         let mut wanted = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut wanted, None) {
@@ -54,11 +56,18 @@ fn run<M: Machine + Send + 'static>(hub: &Arc<Hub<M>>, listener: &TcpListener, i
             return;
         }
         match listener.accept() {
-            Ok((stream, address)) => admit(hub, stream, Peer::Tcp(address), id),
+            Ok((stream, address)) => {
+                if let Some(line) = shortage.passed(Instant::now) {
+                    log::warn!("{line}");
+                }
+                admit(hub, stream, Peer::Tcp(address), id);
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                 _ => {
-                    log::warn!("cannot accept a connection: {error}");
+                    if let Some(line) = shortage.met(&error, Instant::now()) {
+                        log::warn!("{line}");
+                    }
                     thread::sleep(BACK_OFF);
                 }
             },

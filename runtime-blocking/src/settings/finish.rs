@@ -152,6 +152,22 @@ fn text(path: &Path, problems: &mut Vec<Problem>) -> String {
     })
 }
 
+fn not_made(folder: &Path, error: &io::Error) -> String {
+    let what = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "the folder around it is not writable by this user; change its owner or mode"
+        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "it, or what it should lie in, is a file and no folder; move the file away"
+        }
+        _ => return format!("{}: {error}", folder.display()),
+    };
+    format!(
+        "{}: {what}, or choose another folder with --state-dir ({error})",
+        folder.display()
+    )
+}
+
 /// Makes the state folder and those inside it, for the owner alone (0700). A state folder that was there already and
 /// lets others in is left as it is and named in the result, for a warning.
 ///
@@ -163,7 +179,7 @@ pub fn make_folders(loaded: &Loaded) -> io::Result<Option<String>> {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?;
+            .map_err(|error| io::Error::new(error.kind(), not_made(folder, &error)))?;
     }
     let mode = fs::metadata(&loaded.state_dir)?.permissions().mode();
     Ok((mode & 0o077 != 0).then(|| {

@@ -13,15 +13,21 @@ mod reader;
 mod token;
 mod written_agents;
 
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use portcullis_core::secret::Secret;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde_json::Value;
 
 pub use environment::Environment;
 pub use finish::{Loaded, make_folders};
 pub use keys::table;
+pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems};
 pub use token::{TOKEN_VARIABLES, fresh as fresh_token};
 
@@ -30,6 +36,8 @@ use reader::{Reader, Source};
 
 /// A larger settings file is a mistake.
 const MAX_FILE_BYTES: u64 = 1_048_576;
+/// How long a pipe in the place of the file may be silent.
+const PIPE_PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// Where settings come from, the strongest last but for the environment, which stands between file and `--set`.
 #[derive(Debug)]
@@ -93,6 +101,13 @@ pub fn load(sources: &Sources<'_>, fresh_token: Secret) -> Result<Loaded, Proble
     }
     draft.begin_layer(sources.working_dir);
     read_flags(sources.flags, &mut draft, &mut problems);
+    if sources.flags.token.is_some() && !draft.auth_on && !sources.flags.no_auth {
+        problems.push(Problem::new(
+            "--token",
+            "the settings turn auth off (gateway.auth.mode \"none\" or gateway.requireToken false); leave --token out, \
+             or turn it on with --set gateway.auth.mode=token",
+        ));
+    }
 
     let state_dir = paths::state_dir(
         sources.flags.state_dir.as_deref(),
@@ -146,19 +161,43 @@ fn read_file(file: &Path, working_dir: &Path, draft: &mut Draft, problems: &mut 
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
-    if !is_file {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    // Else opening a named pipe would wait for somebody to write to it.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(unreadable)?;
+    let kind = file.metadata().map_err(unreadable)?.file_type();
+    // What a shell gives for <(command) is a pipe.
+    if !kind.is_file() && !kind.is_fifo() {
         return Err("is not a file".into());
     }
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() as u64 > MAX_FILE_BYTES {
+    let mut bytes = Vec::new();
+    let mut rest = file.take(MAX_FILE_BYTES + 1);
+    loop {
+        match rest.read_to_end(&mut bytes) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_pipe(rest.get_ref())?,
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("is larger than {MAX_FILE_BYTES} bytes"));
     }
-    Ok(text)
+    if bytes.is_empty() && kind.is_fifo() {
+        return Err("is a pipe that nobody writes to".into());
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".into())
+}
+
+fn wait_for_pipe(pipe: &File) -> Result<(), String> {
+    let mut wanted = [PollFd::new(pipe, PollFlags::IN)];
+    match poll(&mut wanted, Some(&PIPE_PATIENCE)) {
+        Ok(0) => Err("is a pipe in which nothing comes".into()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(format!("cannot be read: {errno}")),
+    }
 }
 
 fn read_set(written: &str, draft: &mut Draft, problems: &mut Vec<Problem>) {

@@ -140,7 +140,17 @@ impl<'a> Reader<'a> {
             }
             Kind::Flag { set, .. } => set(self.draft, value.as_bool().ok_or_else(wrong)?)?,
             Kind::Text { set, .. } => set(self.draft, value.as_str().ok_or_else(wrong)?)?,
-            Kind::Texts { set, .. } => set(self.draft, &texts(value).ok_or_else(wrong)?)?,
+            Kind::Texts { takes, set } => {
+                let items = value.as_array().ok_or_else(wrong)?;
+                let one = takes.strip_prefix("list of ").unwrap_or(takes).trim_end_matches('s');
+                for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.is_string()) {
+                    let what = format!("must be {} (text), is {}", article(one), describe(item));
+                    self.problem(&format!("{path}[{index}]"), what);
+                }
+                // The others are looked at all the same, so that all mistakes are told at once.
+                let good: Vec<String> = items.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+                set(self.draft, &good)?;
+            }
             Kind::Agents => {
                 let place = self.source.place(path);
                 written_agents::read(self.draft, &place, value, self.problems);
@@ -208,8 +218,8 @@ pub(crate) fn describe(value: &Value) -> &'static str {
 
 fn article(takes: &str) -> String {
     match takes.split(' ').next().unwrap_or_default() {
-        "list" | "path" => format!("a {takes}"),
-        "address" => format!("an {takes}"),
+        "list" | "path" | "folder" => format!("a {takes}"),
+        "address" | "origin" => format!("an {takes}"),
         _ => takes.to_owned(),
     }
 }

@@ -130,7 +130,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
                 { id: "a b", command: [] , workspacedir: "x" },
                 { command: ["sh"] }, 7,
                 { id: "dup", command: ["sh"] }, { id: "dup", command: ["sh"], workspaceDir: "missing" },
-            ], workspaceRoots: ["missing"] },
+            ], workspaceRoots: ["missing", 5] },
         }"#,
     );
     let flags = Flags {
@@ -170,6 +170,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
         "agents.list[3]: must be an object {id, displayName, command, workspaceDir}, is a number".into(),
         "agents.list[5].id: another agent has this id already".into(),
         format!("agent \"dup\" workspaceDir: {folder}/missing is not a folder; make it first"),
+        "agents.workspaceRoots[1]: must be a folder (text), is a number".to_owned(),
         format!("agents.workspaceRoots: {folder}/missing is not a folder"),
         "OPENGOAT_GATEWAY_TOKEN: must be at least 8 characters long; clients cannot send a shorter token".into(),
         "--set gatewy.port: unknown key (did you mean gateway.port?)".into(),
@@ -186,7 +187,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
             .any(|line| line.starts_with("gateway.allowedOrigins: must be origins")),
         "{told:#?}"
     );
-    assert_eq!(told.len(), 30, "{told:#?}");
+    assert_eq!(told.len(), 31, "{told:#?}");
     let all = told.join("\n");
     assert!(
         !all.contains("hunter22") && !all.contains("7777777") && !all.contains("1234567"),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_core::effect::{Fault, FaultKind};
 use redb::{
-    Builder, Database, DatabaseError, Durability, Error, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    Builder, Database, DatabaseError, Durability, Error, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageError,
     TableDefinition, TableError, WriteTransaction,
 };
 
@@ -57,7 +57,7 @@ impl Disk {
     pub(super) fn open_with(path: &Path, #[cfg(test)] full: &Arc<AtomicBool>) -> Result<Self, StoreError> {
         let until = Instant::now() + LAST_HOLDER;
         loop {
-            let file = prepare(path).map_err(|error| StoreError::at(path, error.to_string()))?;
+            let file = prepare(path).map_err(|error| not_opened(path, &error))?;
             let opened = Held::new(
                 file,
                 #[cfg(test)]
@@ -169,8 +169,33 @@ fn refusal(path: &Path, error: &DatabaseError) -> StoreError {
             path,
             "another gateway is using this state directory; stop it, or give this one another with --state-dir",
         ),
+        DatabaseError::Storage(StorageError::Io(error))
+            if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
+            not_opened(path, error)
+        }
+        DatabaseError::Storage(_) | DatabaseError::UpgradeRequired(_) => StoreError::at(
+            path,
+            format!(
+                "is not a store of this gateway, or it is damaged ({error}); move the file away to begin with an empty \
+                 store, or choose another folder with --state-dir"
+            ),
+        ),
         other => StoreError::at(path, other.to_string()),
     }
+}
+
+fn not_opened(path: &Path, error: &io::Error) -> StoreError {
+    let what = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "the file or its folder is not writable by this user; change its owner or mode, or choose another folder \
+             with --state-dir"
+        }
+        io::ErrorKind::IsADirectory => "is a folder; move it away, or choose another folder with --state-dir",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full; free space",
+        _ => "cannot be opened",
+    };
+    StoreError::at(path, format!("{what} ({error})"))
 }
 
 /// The file exists before redb sees it, so that nobody but its owner can ever read it.

@@ -95,7 +95,11 @@ fn what_is_no_store_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     std::fs::write(&path, b"something else altogether").unwrap();
-    assert!(Store::open(&path).is_err());
+    let refusal = Store::open(&path).unwrap_err().to_string();
+    assert!(
+        refusal.contains("store.redb") && refusal.contains("move the file away"),
+        "{refusal}"
+    );
     assert_eq!(std::fs::read(&path).unwrap(), b"something else altogether");
 }
 

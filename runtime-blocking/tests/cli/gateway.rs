@@ -98,6 +98,10 @@ fn refusals_say_why_print_nothing_else_and_leave_nothing_behind() {
         ),
         (&["--config", "/no/such/file"], "/no/such/file: cannot be read"),
         (&["--token", "short"], "--token: must be at least 8 characters"),
+        (
+            &["--set", "gateway.auth.mode=none", "--token", "the-token"],
+            "  --token: the settings turn auth off",
+        ),
         (&["--timeout", "5"], "--timeout and --ca go with --url only."),
     ] {
         let (scratch, runtime) = (Scratch::new(), Recorder::default());
@@ -106,6 +110,39 @@ fn refusals_say_why_print_nothing_else_and_leave_nothing_behind() {
         assert!(ended.stderr.contains(what), "{line:?}: {}", ended.stderr);
         assert!(!scratch.path().join("state").exists(), "{line:?}");
     }
+}
+
+#[test]
+fn a_state_folder_that_is_a_file_is_told_so() {
+    let scratch = Scratch::new();
+    let file = scratch.file("state", "a file");
+    let ended = start(&scratch, &["--port=0"], &Recorder::default());
+    assert!(!ended.succeeded && ended.stdout.is_empty());
+    assert!(
+        ended.stderr.contains(&file) && ended.stderr.contains("is a file and no folder"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn settings_may_come_from_a_pipe_and_a_pipe_without_a_writer_is_refused() {
+    let (scratch, runtime) = (Scratch::new(), Recorder::default());
+    let named = scratch.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &named, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let ended = start(&scratch, &["--config", named.to_str().unwrap()], &runtime);
+    assert!(
+        ended.stderr.contains("is a pipe that nobody writes to"),
+        "{}",
+        ended.stderr
+    );
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"{gateway: {port: 0, path: '/piped'}}").unwrap();
+    drop(writer);
+    let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let ended = start(&scratch, &["--config", &path], &runtime);
+    assert!(ended.succeeded && ended.stdout.contains("/piped"), "{}", ended.stderr);
 }
 
 #[test]
