@@ -20,6 +20,8 @@ pub struct Outcome {
     pub why: String,
     /// What became of it.
     pub verdict: Verdict,
+    /// How it failed at first, when it passed once it was played again, alone.
+    pub disturbed: Option<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -27,7 +29,9 @@ pub struct Outcome {
 /// Vectors at a time: most of them wait for a clock.
 const WORKERS: usize = 4;
 
-/// Plays every vector against every target; `progress` hears how many are done, of how many.
+/// Plays every vector against every target; `progress` hears how many are done, of how many. Over sockets time is real, and
+/// a machine that is busy with other things can disturb a vector: one that failed there is played once more, alone, and the
+/// outcome says so.
 pub fn run(vectors: &[Vector], targets: &[Target], progress: &(dyn Fn(usize, usize) + Sync)) -> Vec<Outcome> {
     let jobs: Vec<(&Target, &Vector)> = targets
         .iter()
@@ -49,7 +53,14 @@ pub fn run(vectors: &[Vector], targets: &[Target], progress: &(dyn Fn(usize, usi
     });
     let mut outcomes = done.into_inner().unwrap_or_default();
     outcomes.sort_by_key(|(index, _)| *index);
-    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    let again = |(index, outcome): (usize, Outcome)| match (&outcome.verdict, jobs.get(index)) {
+        (Verdict::Failed(failure), Some((target, vector))) if !matches!(target, Target::Core) => Outcome {
+            disturbed: Some(failure.to_string()),
+            ..play(target, vector)
+        },
+        _ => outcome,
+    };
+    outcomes.into_iter().map(again).collect()
 }
 
 fn take<'a, T>(jobs: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
@@ -66,6 +77,7 @@ fn play(target: &Target, vector: &Vector) -> Outcome {
         proves: vector.proves.clone(),
         why: vector.why.clone(),
         verdict,
+        disturbed: None,
         took: start.elapsed(),
     }
 }

@@ -98,6 +98,7 @@ mod tests {
             proves: vec!["OP-1".into()],
             why: "Because.".into(),
             verdict,
+            disturbed: None,
             took: Duration::from_millis(7),
         };
         vec![

@@ -30,6 +30,12 @@ pub fn table(outcomes: &[Outcome]) -> String {
         text.push('\n');
     }
     for outcome in outcomes {
+        if let (Verdict::Passed, Some(first)) = (&outcome.verdict, &outcome.disturbed) {
+            text += &format!(
+                "\ndisturbed: {} on {} passed when it was played alone; at first: {first}\n",
+                outcome.vector, outcome.target
+            );
+        }
         if let Verdict::Failed(failure) = &outcome.verdict {
             text += &format!(
                 "\nFAILED {} on {} ({})\n  {}\n  {failure}\n",
