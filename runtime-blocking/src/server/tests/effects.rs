@@ -422,7 +422,10 @@ fn many_bytes_go_both_ways_through_tls() {
 fn dials_that_fail_say_why() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = listener.local_addr().unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind((super::own_address(), 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let kind = |dial: Dial| outcome_of(Effect::Dial(dial)).unwrap_err().kind;
     assert_eq!(
         kind(Dial {

@@ -114,7 +114,7 @@ fn serve_script_on(host: Host, react: impl FnMut(&Seen, Now) -> Vec<Output> + Se
         wake_at: None,
         drained: false,
     };
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((own_address(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let remote = host.remote.clone();
     let server = thread::spawn(move || serve(machine, vec![listener], host));
@@ -192,4 +192,11 @@ fn echo(seen: &Seen) -> Vec<Output> {
         }
         _ => Vec::new(),
     }
+}
+
+/// A loopback address that no other test of this process uses: a port that was closed there stays closed.
+fn own_address() -> std::net::Ipv4Addr {
+    static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    std::net::Ipv4Addr::new(127, 0, 7, number)
 }
