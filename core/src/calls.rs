@@ -13,6 +13,8 @@ use crate::machine::Output;
 pub enum Owner {
     /// The operator surface.
     Operator,
+    /// The layer that asks other servers.
+    Outbound,
 }
 
 /// The effects of one machine.

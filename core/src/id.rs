@@ -60,6 +60,11 @@ numbered!(
     EffectId,
     "e"
 );
+numbered!(
+    /// A request to another server; named by the core.
+    ExchangeId,
+    "x"
+);
 
 /// A listening socket, in the order in which the embedding program opened them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

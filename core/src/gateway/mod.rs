@@ -210,7 +210,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.completed(&mut cx, effect, outcome);
             }
-            None => {}
+            Some(Owner::Outbound) | None => {}
         }
     }
 
@@ -220,7 +220,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            None => {}
+            Some(Owner::Outbound) | None => {}
         }
     }
 

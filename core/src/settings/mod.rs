@@ -1,10 +1,24 @@
 //! What a person can choose, as typed values. No file format and no names of keys here: the runtimes read those
 //! (`spec/settings.md` maps every key to its field). Values below a floor are raised to it where the protocol says so.
 
+mod audit;
+mod control;
+mod doors;
+mod fetch;
+mod providers;
+mod tools;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
+
+pub use audit::AuditSettings;
+pub use control::ControlSettings;
+pub use doors::{DoorSettings, ProxyIdentity};
+pub use fetch::{FetchSettings, SourceSettings};
+pub use providers::{HealthProbe, Provider, ProviderKey, ProviderSettings};
+pub use tools::{CommandTool, ToolSettings};
 
 use crate::secret::Secret;
 
@@ -19,6 +33,18 @@ pub struct Settings {
     pub operator: OperatorSettings,
     /// The agents that `agent.run` can reach.
     pub agents: AgentSettings,
+    /// Who may reach the gateway at all.
+    pub doors: DoorSettings,
+    /// What may be fetched from URLs that clients name.
+    pub fetch: FetchSettings,
+    /// The tools of `POST /tools/invoke`.
+    pub tools: ToolSettings,
+    /// The AI providers.
+    pub providers: ProviderSettings,
+    /// The control plane, where it is on.
+    pub control: Option<ControlSettings>,
+    /// The audit journal, where there is one.
+    pub audit: Option<AuditSettings>,
 }
 
 /// Admission, message and time limits. Spec: `spec/operator.md` section 2 and 8.
@@ -76,8 +102,14 @@ pub struct HttpSettings {
 /// Who may come in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthSettings {
-    /// Any of these tokens opens the door; `None`: the door is open.
+    /// Any of these tokens (or passwords) opens the door; `None`: the door is open.
     pub tokens: Option<Vec<Secret>>,
+    /// Whether refusals speak of a password or of a token.
+    pub credential: Credential,
+    /// Users whom a trusted proxy has authenticated come in without a token; `None`: they do not.
+    pub proxy_identity: Option<ProxyIdentity>,
+    /// Guessers on this machine are never locked out, only slowed down.
+    pub exempt_loopback: bool,
     /// Wrong tokens of one address within [`Self::window`] before it is locked out.
     pub max_attempts: u32,
     /// See [`Self::max_attempts`].
@@ -86,6 +118,16 @@ pub struct AuthSettings {
     pub lockout: Duration,
     /// The most addresses with failures that are remembered.
     pub max_tracked: u32,
+}
+
+/// What a shared secret is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Credential {
+    /// A token.
+    #[default]
+    Token,
+    /// A password.
+    Password,
 }
 
 /// The operator protocol's own settings.
@@ -272,6 +314,9 @@ impl Default for AuthSettings {
     fn default() -> Self {
         Self {
             tokens: Some(Vec::new()),
+            credential: Credential::Token,
+            proxy_identity: None,
+            exempt_loopback: true,
             max_attempts: 10,
             window: Duration::from_secs(60),
             lockout: Duration::from_secs(300),
