@@ -53,6 +53,13 @@ pub enum Effect {
         /// Permission bits for a new file.
         mode: u32,
     },
+    /// Give a file another name; what had that name is replaced. Answer: [`Completion::Done`] once it is on disk.
+    Rename {
+        /// An absolute path.
+        from: String,
+        /// An absolute path on the same file system.
+        to: String,
+    },
     /// Resolve a path to the real one: absolute, without links. Answer: [`Completion::Path`].
     RealPath {
         /// An absolute path.
@@ -162,7 +169,7 @@ pub enum Completion {
     },
     /// Of [`Effect::RealPath`].
     Path(String),
-    /// Of [`Effect::WriteFile`] and [`Effect::Append`]: it is on disk.
+    /// Of [`Effect::WriteFile`], [`Effect::Append`] and [`Effect::Rename`]: it is on disk.
     Done,
     /// Of [`Effect::Store`].
     Stored(StoreReply),
