@@ -45,6 +45,7 @@ pub mod policy;
 pub mod random;
 pub mod report;
 pub mod secret;
+pub mod security;
 pub mod settings;
 pub mod store;
 pub mod surfaces;
