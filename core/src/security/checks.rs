@@ -42,10 +42,10 @@ pub(super) const ALL: [Check; 33] = [
     urls::allowlists_missing,
     urls::allowlists_broad,
     urls::tools_allowed,
-    files::state_dir,
-    files::config,
+    files::permissions,
+    files::links,
     files::secrets,
-    files::others,
+    files::synced,
     attack_surface,
 ];
 

@@ -15,17 +15,76 @@ const OTHERS_READ: u32 = GROUP_READ | WORLD_READ;
 /// Parts of paths that folders have which are copied to other machines by themselves.
 const SYNCED: [&str; 5] = ["icloud", "dropbox", "google drive", "googledrive", "onedrive"];
 
-fn with_role<'a>(facts: &'a Facts<'_>, role: FileRole) -> impl Iterator<Item = &'a FileFact> {
-    facts.files.iter().filter(move |file| file.role == role)
+/// Bits that must not be set; the first rule of a role that a file breaks is its finding.
+struct Rule {
+    role: FileRole,
+    bits: u32,
+    id: &'static str,
+    severity: Severity,
+    title: &'static str,
+    /// The mode to set instead.
+    mode: &'static str,
 }
 
-fn finding(id: &'static str, severity: Severity, title: &'static str, file: &FileFact, mode: &str) -> Finding {
-    let detail = format!("{} has mode {:03o}.", file.path, file.mode & 0o777);
-    Finding::new(id, severity, title, detail).fix(format!("chmod {mode} {}", file.path))
+const fn rule(
+    role: FileRole,
+    bits: u32,
+    id: &'static str,
+    severity: Severity,
+    title: &'static str,
+    mode: &'static str,
+) -> Rule {
+    Rule {
+        role,
+        bits,
+        id,
+        severity,
+        title,
+        mode,
+    }
 }
 
-fn symlink(id: &'static str, file: &FileFact, found: &mut Vec<Finding>) {
-    if file.is_symlink {
+#[rustfmt::skip]
+const RULES: [Rule; 10] = {
+    use FileRole::{Config, CredentialsDir, Log, SessionsStore, StateDir};
+    use Severity::{Critical, Warn};
+    [
+        rule(StateDir, WORLD_WRITE, "fs.state_dir.perms_world_writable", Critical, "Everybody can change the state directory", "700"),
+        rule(StateDir, GROUP_WRITE, "fs.state_dir.perms_group_writable", Warn, "The group can change the state directory", "700"),
+        rule(StateDir, OTHERS_READ, "fs.state_dir.perms_readable", Warn, "Others can read the state directory", "700"),
+        rule(Config, OTHERS_WRITE, "fs.config.perms_writable", Critical, "Others can change the settings", "600"),
+        rule(Config, WORLD_READ, "fs.config.perms_world_readable", Critical, "Everybody on this machine can read the settings", "600"),
+        rule(Config, GROUP_READ, "fs.config.perms_group_readable", Warn, "The group can read the settings", "600"),
+        rule(CredentialsDir, OTHERS_WRITE, "fs.credentials_dir.perms_writable", Critical, "Others can change the credentials", "700"),
+        rule(CredentialsDir, OTHERS_READ, "fs.credentials_dir.perms_readable", Warn, "Others can read the credentials", "700"),
+        rule(SessionsStore, OTHERS_READ, "fs.sessions_store.perms_readable", Warn, "Others can read the sessions", "600"),
+        rule(Log, OTHERS_READ, "fs.log_file.perms_readable", Warn, "Others can read the logs", "600"),
+    ]
+};
+
+/// The bits of every file but those of secrets.
+pub(super) fn permissions(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+    // The bits of a link say nothing.
+    for file in facts.files.iter().filter(|file| !file.is_symlink) {
+        let mut broken = RULES
+            .iter()
+            .filter(|rule| rule.role == file.role && file.mode & rule.bits != 0);
+        if let Some(rule) = broken.next() {
+            let detail = format!("{} has mode {:03o}.", file.path, file.mode & 0o777);
+            let fix = format!("chmod {} {}", rule.mode, file.path);
+            found.push(Finding::new(rule.id, rule.severity, rule.title, detail).fix(fix));
+        }
+    }
+}
+
+/// Links in the place of the state directory and the settings.
+pub(super) fn links(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+    for file in facts.files.iter().filter(|file| file.is_symlink) {
+        let id = match file.role {
+            FileRole::StateDir => "fs.state_dir.symlink",
+            FileRole::Config => "fs.config.symlink",
+            _ => continue,
+        };
         let detail = format!("{} is a symbolic link: whoever owns its target owns it.", file.path);
         found.push(
             Finding::new(id, Severity::Warn, "A link in the place of a file", detail)
@@ -34,37 +93,9 @@ fn symlink(id: &'static str, file: &FileFact, found: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn state_dir(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    for file in with_role(facts, FileRole::StateDir) {
-        let (mode, title) = (file.mode, "Others can get at the state directory");
-        if !file.is_symlink {
-            if mode & WORLD_WRITE != 0 {
-                found.push(finding(
-                    "fs.state_dir.perms_world_writable",
-                    Severity::Critical,
-                    title,
-                    file,
-                    "700",
-                ));
-            } else if mode & GROUP_WRITE != 0 {
-                found.push(finding(
-                    "fs.state_dir.perms_group_writable",
-                    Severity::Warn,
-                    title,
-                    file,
-                    "700",
-                ));
-            } else if mode & OTHERS_READ != 0 {
-                found.push(finding(
-                    "fs.state_dir.perms_readable",
-                    Severity::Warn,
-                    title,
-                    file,
-                    "700",
-                ));
-            }
-        }
-        symlink("fs.state_dir.symlink", file, found);
+/// State that a service copies to other machines.
+pub(super) fn synced(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+    for file in facts.files.iter().filter(|file| file.role == FileRole::StateDir) {
         let lower = file.path.to_ascii_lowercase();
         if SYNCED.iter().any(|part| lower.contains(part)) {
             found.push(
@@ -80,62 +111,17 @@ pub(super) fn state_dir(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn config(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    for file in with_role(facts, FileRole::Config) {
-        let mode = file.mode;
-        if !file.is_symlink {
-            if mode & OTHERS_WRITE != 0 {
-                let title = "Others can change the settings";
-                found.push(finding(
-                    "fs.config.perms_writable",
-                    Severity::Critical,
-                    title,
-                    file,
-                    "600",
-                ));
-            } else if mode & WORLD_READ != 0 {
-                let title = "Everybody on this machine can read the settings";
-                found.push(finding(
-                    "fs.config.perms_world_readable",
-                    Severity::Critical,
-                    title,
-                    file,
-                    "600",
-                ));
-            } else if mode & GROUP_READ != 0 {
-                let title = "The group can read the settings";
-                found.push(finding(
-                    "fs.config.perms_group_readable",
-                    Severity::Warn,
-                    title,
-                    file,
-                    "600",
-                ));
-            }
-        }
-        symlink("fs.config.symlink", file, found);
-    }
-}
-
+/// Tokens, environment files and private keys: their owner's alone, and no links.
 pub(super) fn secrets(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    for role in [FileRole::Secret, FileRole::PrivateKey] {
-        for file in with_role(facts, role) {
-            let open = file.mode & (OTHERS_READ | OTHERS_WRITE) != 0;
-            if !file.is_symlink && file.is_regular && file.is_own && !open {
-                continue;
-            }
-            let what = match (file.is_symlink, file.is_regular, file.is_own) {
-                (true, ..) => "is a symbolic link",
-                (_, false, _) => "is not a regular file",
-                (.., false) => "belongs to another user",
-                _ => "can be read or changed by others",
-            };
+    let secrets = [FileRole::Secret, FileRole::PrivateKey];
+    for file in facts.files.iter().filter(|file| secrets.contains(&file.role)) {
+        if let Some(fault) = fault_of_secret(file) {
             found.push(
                 Finding::new(
                     "fs.token_file.perms",
                     Severity::Critical,
                     "A secret is not kept to its owner",
-                    format!("{} {what} (mode {:03o}).", file.path, file.mode & 0o777),
+                    format!("{} {fault} (mode {:03o}).", file.path, file.mode & 0o777),
                 )
                 .fix(format!(
                     "chmod 600 {}, and rotate the secret if others could read it.",
@@ -146,49 +132,16 @@ pub(super) fn secrets(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn others(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    for file in with_role(facts, FileRole::CredentialsDir) {
-        let title = "Others can get at the credentials";
-        if file.mode & OTHERS_WRITE != 0 {
-            found.push(finding(
-                "fs.credentials_dir.perms_writable",
-                Severity::Critical,
-                title,
-                file,
-                "700",
-            ));
-        } else if file.mode & OTHERS_READ != 0 {
-            found.push(finding(
-                "fs.credentials_dir.perms_readable",
-                Severity::Warn,
-                title,
-                file,
-                "700",
-            ));
-        }
-    }
-    for file in with_role(facts, FileRole::SessionsStore) {
-        if file.mode & OTHERS_READ != 0 {
-            let title = "Others can read the sessions";
-            found.push(finding(
-                "fs.sessions_store.perms_readable",
-                Severity::Warn,
-                title,
-                file,
-                "600",
-            ));
-        }
-    }
-    for file in with_role(facts, FileRole::Log) {
-        if file.mode & OTHERS_READ != 0 {
-            let title = "Others can read the logs";
-            found.push(finding(
-                "fs.log_file.perms_readable",
-                Severity::Warn,
-                title,
-                file,
-                "600",
-            ));
-        }
+const fn fault_of_secret(file: &FileFact) -> Option<&'static str> {
+    if file.is_symlink {
+        Some("is a symbolic link")
+    } else if !file.is_regular {
+        Some("is not a regular file")
+    } else if !file.is_own {
+        Some("belongs to another user")
+    } else if file.mode & (OTHERS_READ | OTHERS_WRITE) != 0 {
+        Some("can be read or changed by others")
+    } else {
+        None
     }
 }
