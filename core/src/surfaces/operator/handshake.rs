@@ -134,16 +134,17 @@ fn check_token(
         return Err(Box::new((unauthorized("missing auth token"), None)));
     };
     let origin = origin::present(awaiting.origin.as_deref());
-    match auth.verify(now.monotonic, guesser(peer, origin), token) {
+    let who = guesser(peer, origin);
+    match auth.verify(now.monotonic, who, token) {
         Verdict::Right => Ok(()),
-        Verdict::Wrong(None) => Err(Box::new((unauthorized("invalid auth token"), None))),
-        Verdict::Wrong(Some(lockout)) => {
-            let who = match address::AddressGroup::of(peer).filter(|_| !address::is_loopback(peer)) {
-                Some(group) => alloc::format!("{group}"),
-                None => origin.unwrap_or_default().chars().take(200).collect(),
-            };
+        Verdict::Missing | Verdict::NotConfigured | Verdict::Wrong { locked: None, .. } => {
+            Err(Box::new((unauthorized("invalid auth token"), None)))
+        }
+        Verdict::Wrong {
+            locked: Some(lockout), ..
+        } => {
             let report = Report::LockedOut {
-                who,
+                who: who.name(origin),
                 seconds: lockout.as_secs(),
             };
             Err(Box::new((unauthorized("invalid auth token"), Some(report))))
