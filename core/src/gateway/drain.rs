@@ -110,6 +110,8 @@ impl Gateway {
         });
         let (operator, mut cx) = self.operator(now);
         operator.abandon(&mut cx);
+        self.exchanges.cancel_all(&mut self.calls);
+        self.outbound_events(now);
         // The answers to the last runs go out before the close.
         self.deliver(now);
         let (code, reason) = match drain.how {
@@ -143,7 +145,7 @@ impl Gateway {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.is_closing() && self.connections.is_empty()
+        self.is_closing() && self.connections.is_empty() && self.exchanges.connections() == 0
     }
 
     /// Whether all work came to its end.

@@ -10,6 +10,7 @@ mod delivery;
 mod doors;
 mod drain;
 mod http;
+mod outbound;
 mod probes;
 mod routes;
 mod upgrade;
@@ -36,6 +37,7 @@ use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
 use crate::machine::{CloseHow, Input, Machine, Output, Peer};
+use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::address::{AddressGroup, is_loopback};
 use crate::random::{Random, Seed};
@@ -60,6 +62,7 @@ pub struct Gateway {
     routes: Routes,
     operator: Operator,
     calls: Calls,
+    exchanges: Exchanges,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -97,6 +100,7 @@ impl Gateway {
             routes: Routes::new(&settings),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
+            exchanges: Exchanges::default(),
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -207,6 +211,7 @@ impl Gateway {
             let (operator, mut cx) = self.operator(now);
             operator.on_deadline(&mut cx);
         }
+        self.outbound_on_time(now);
     }
 
     fn timer_fired(&mut self, now: Now, id: ConnId, connection: &mut Connection, timer: Timer) {
@@ -226,7 +231,8 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.completed(&mut cx, effect, outcome);
             }
-            Some(Owner::Outbound | Owner::Journal) | None => {}
+            Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
+            Some(Owner::Journal) | None => {}
         }
     }
 
@@ -323,6 +329,10 @@ impl Machine for Gateway {
                 listener: _,
                 peer,
             } => self.opened(now, conn, peer),
+            Input::Received { conn, bytes } if self.exchanges.owns(conn) => self.exchanges.received(now, conn, bytes),
+            Input::ReadClosed { conn } if self.exchanges.owns(conn) => self.exchanges.read_closed(now, conn),
+            Input::Sent { conn, bytes } if self.exchanges.owns(conn) => self.exchanges.sent(now, conn, bytes),
+            Input::Gone { conn, why } if self.exchanges.owns(conn) => self.exchanges.gone(now, conn, why),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
             Input::Sent { conn, bytes } => self.sent(conn, bytes),
@@ -334,7 +344,9 @@ impl Machine for Gateway {
             Input::Tick => {}
         }
         self.on_time(now);
+        self.outbound_events(now);
         self.drain_further(now);
+        self.outbound_outputs();
         self.deliver(now);
         self.tell(now);
     }
@@ -355,6 +367,7 @@ impl Machine for Gateway {
             self.deadlines.next(),
             self.operator.next_deadline(),
             self.next_drain_deadline(),
+            self.exchanges.next_deadline(),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
