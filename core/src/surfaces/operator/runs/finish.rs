@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::index::Done;
 use super::open::first_reply;
-use super::{Flow, OpenSession, Run, Step};
+use super::{Flow, OpenSession, Run, Step, Stop};
 use crate::effect::{Completion, Effect, ExitStatus, Outcome};
 use crate::json::write_value;
 use crate::report::Report;
@@ -198,6 +198,9 @@ impl Operator {
             (Ok(_), Some(ExitStatus::Signal(signal))) => alloc::format!("ended by signal {signal}"),
             (Ok(_), None) => String::new(),
         };
+        if result.is_err() && run.stop == Some(Stop::Shutdown) {
+            self.lose(cx, &run.run_id, &run.agent.id);
+        }
         // What never had a place did not run: a result that was replayed, or a run that was cancelled in the queue.
         if self.runs.placed.remove(&run.key) {
             cx.reports.push(Report::RunEnded {
