@@ -15,6 +15,8 @@ pub enum Owner {
     Operator,
     /// The layer that asks other servers.
     Outbound,
+    /// The audit journal.
+    Journal,
 }
 
 /// The effects of one machine.

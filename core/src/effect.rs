@@ -53,6 +53,13 @@ pub enum Effect {
         /// Permission bits for a new file.
         mode: u32,
     },
+    /// Give a file another name; what had that name is replaced. Answer: [`Completion::Done`] once it is on disk.
+    Rename {
+        /// An absolute path.
+        from: String,
+        /// An absolute path on the same file system.
+        to: String,
+    },
     /// Remove a file, or a folder with all that is in it; links are removed, not followed. What is not there is removed
     /// already. Answer: [`Completion::Done`].
     Remove {
@@ -168,7 +175,7 @@ pub enum Completion {
     },
     /// Of [`Effect::RealPath`].
     Path(String),
-    /// Of [`Effect::WriteFile`], [`Effect::Append`] and [`Effect::Remove`]: it is on disk.
+    /// Of [`Effect::WriteFile`], [`Effect::Append`], [`Effect::Rename`] and [`Effect::Remove`]: it is on disk.
     Done,
     /// Of [`Effect::Store`].
     Stored(StoreReply),

@@ -29,6 +29,7 @@
 
 extern crate alloc;
 
+pub mod audit;
 pub mod auth;
 pub mod calls;
 pub mod effect;

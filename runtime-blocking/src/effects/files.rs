@@ -30,6 +30,7 @@ pub fn run(effect: &Effect) -> Outcome {
         Effect::ReadFile { path, max_bytes } => read_end(absolute(path)?, *max_bytes).map_err(|e| doing(path, &e)),
         Effect::WriteFile { path, bytes, mode } => replace(absolute(path)?, bytes, *mode).map_err(|e| doing(path, &e)),
         Effect::Append { path, bytes, mode } => append(absolute(path)?, bytes, *mode).map_err(|e| doing(path, &e)),
+        Effect::Rename { from, to } => rename(absolute(from)?, absolute(to)?).map_err(|e| doing(from, &e)),
         Effect::Remove { path } => remove(absolute(path)?).map_err(|e| doing(path, &e)),
         Effect::RealPath { path } => real_path(absolute(path)?).map_err(|e| doing(path, &e)),
         Effect::Resolve { .. } | Effect::Dial(_) | Effect::Spawn(_) | Effect::Store(_) => {
@@ -80,6 +81,13 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Completion> {
         let _ = fs::remove_file(&beside);
         return Err(error);
     }
+    sync_folder(folder)?;
+    Ok(Completion::Done)
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<Completion> {
+    let (folder, _) = split(to)?;
+    fs::rename(from, to)?;
     sync_folder(folder)?;
     Ok(Completion::Done)
 }

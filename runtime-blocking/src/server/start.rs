@@ -43,6 +43,7 @@ pub(super) fn begin<M: Machine + Send + 'static>(
         Effect::ReadFile { .. }
         | Effect::WriteFile { .. }
         | Effect::Append { .. }
+        | Effect::Rename { .. }
         | Effect::Remove { .. }
         | Effect::RealPath { .. } => in_pool(hub, &hub.pools.files, effect, move || files::run(&what)),
         Effect::Dial(dial) => match hub.threads.enter() {

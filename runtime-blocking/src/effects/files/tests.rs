@@ -177,3 +177,15 @@ fn real_paths_have_no_links() {
     );
     assert_eq!(kind_of(real("none")), FaultKind::NotFound);
 }
+
+#[test]
+fn renaming_replaces_and_keeps_the_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (path_in(&folder, "a"), path_in(&folder, "b"));
+    fs::write(&from, b"new").unwrap();
+    fs::write(&to, b"old").unwrap();
+    let rename = Effect::Rename { from, to: to.clone() };
+    assert_eq!(run(&rename), Ok(Completion::Done));
+    assert_eq!(fs::read(&to).unwrap(), b"new");
+    assert_eq!(kind_of(run(&rename)), FaultKind::NotFound);
+}
