@@ -33,6 +33,8 @@ pub mod audit;
 pub mod auth;
 pub mod calls;
 pub mod effect;
+pub mod fetch;
+pub mod fetching;
 mod fields;
 pub mod gateway;
 pub mod http;
