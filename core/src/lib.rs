@@ -50,6 +50,7 @@ pub mod random;
 pub mod report;
 pub mod secret;
 mod sessions;
+pub mod security;
 pub mod settings;
 pub mod store;
 pub mod surfaces;

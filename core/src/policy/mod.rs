@@ -4,3 +4,4 @@ pub mod address;
 pub mod hosts;
 pub mod network;
 pub mod origin;
+pub mod tools;

@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use super::policy::normalise;
+use crate::policy::tools::normalise;
 use crate::fields::{self, Reason};
 use crate::json::{Object, ObjectFault, string, write_string};
 

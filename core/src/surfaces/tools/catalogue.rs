@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use super::policy::normalise;
+use crate::policy::tools::normalise;
 use crate::settings::{CommandTool, ToolSettings};
 
 /// A tool.
