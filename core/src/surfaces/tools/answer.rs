@@ -34,6 +34,19 @@ pub(super) enum ToolFault {
     Stopped,
 }
 
+impl ToolFault {
+    /// What the journal is told: never what the caller wrote.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Rejected(_) => "input rejected",
+            Self::Forbidden(_) => "blocked",
+            Self::Failed => "failed",
+            Self::Busy => "too many calls",
+            Self::Stopped => "the gateway stops",
+        }
+    }
+}
+
 impl HttpAnswer {
     fn new(status: Status, body: BytesMut) -> Self {
         Self {
@@ -111,11 +124,7 @@ impl From<&ToolFault> for HttpAnswer {
         match fault {
             ToolFault::Rejected(text) => Self::error(Status::BAD_REQUEST, "tool_error", text),
             ToolFault::Forbidden(text) => Self::error(Status::FORBIDDEN, "ssrf_blocked", text),
-            ToolFault::Failed => Self::error(
-                Status::INTERNAL_SERVER_ERROR,
-                "tool_error",
-                "tool execution failed",
-            ),
+            ToolFault::Failed => Self::error(Status::INTERNAL_SERVER_ERROR, "tool_error", "tool execution failed"),
             ToolFault::Busy => unavailable("Too many tool calls are under way"),
             ToolFault::Stopped => unavailable("Gateway is temporarily unavailable while suspending or restarting"),
         }

@@ -8,9 +8,9 @@ use alloc::string::{String, ToString};
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use crate::policy::tools::normalise;
 use crate::fields::{self, Reason};
 use crate::json::{Object, ObjectFault, string, write_string};
+use crate::policy::tools::normalise;
 
 /// The most levels of objects and arrays in a body.
 const MAX_DEPTH: usize = 64;

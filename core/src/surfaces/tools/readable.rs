@@ -9,9 +9,41 @@ const SILENT: [&str; 9] = [
 ];
 /// Elements that stand on lines of their own.
 const BLOCKS: [&str; 35] = [
-    "address", "article", "aside", "blockquote", "br", "caption", "dd", "details", "div", "dl", "dt", "fieldset",
-    "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p",
-    "pre", "section", "summary", "table", "title", "tr", "ul",
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "br",
+    "caption",
+    "dd",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hr",
+    "li",
+    "main",
+    "nav",
+    "ol",
+    "p",
+    "pre",
+    "section",
+    "summary",
+    "table",
+    "title",
+    "tr",
+    "ul",
 ];
 /// Elements that are separated from their neighbours by a blank.
 const CELLS: [&str; 3] = ["option", "td", "th"];
@@ -39,11 +71,9 @@ fn after_markup<'a>(markup: &'a str, out: &mut Lines) -> &'a str {
     }
     let is_end = inside.starts_with('/');
     let named = inside.strip_prefix('/').unwrap_or(inside);
-    let length = named
-        .find(|c: char| !c.is_ascii_alphanumeric())
-        .unwrap_or(named.len());
+    let length = named.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(named.len());
     let name = named.get(..length).unwrap_or_default();
-    if name.is_empty() {
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         // `<!doctype`, `<?xml` and `</>` are markup; a `<` before anything else is a character.
         if inside.starts_with(['!', '?', '/']) {
             return after(inside, ">");
@@ -90,7 +120,12 @@ fn after_element<'a>(text: &'a str, name: &str) -> &'a str {
         let is_it = tag
             .get(..name.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(name));
-        if is_it && !tag.get(name.len()..).unwrap_or_default().starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        if is_it
+            && !tag
+                .get(name.len()..)
+                .unwrap_or_default()
+                .starts_with(|c: char| c.is_ascii_alphanumeric())
+        {
             return after(tag, ">");
         }
         rest = tag;
@@ -165,12 +200,17 @@ fn reference(text: &str) -> (char, usize) {
     let Some(name) = text.get(1..end) else {
         return literal;
     };
-    let number = name.strip_prefix('#').map(|digits| match digits.strip_prefix(['x', 'X']) {
-        Some(hex) => u32::from_str_radix(hex, 16),
-        None => digits.parse(),
-    });
+    let number = name
+        .strip_prefix('#')
+        .map(|digits| match digits.strip_prefix(['x', 'X']) {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => digits.parse(),
+        });
     let c = match (number, name) {
-        (Some(number), _) => number.ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER),
+        (Some(number), _) => number
+            .ok()
+            .and_then(char::from_u32)
+            .unwrap_or(char::REPLACEMENT_CHARACTER),
         (None, "amp") => '&',
         (None, "lt") => '<',
         (None, "gt") => '>',
@@ -208,7 +248,10 @@ mod tests {
             ("a<!-- <p> -- > -->b<!-- never ended", "ab"),
             (r#"<a title="x>y" href='>'>z</a>"#, "z"),
             ("1 < 2 && 3 <4", "1 < 2 && 3 <4"),
-            ("&lt;p&gt; &amp;amp; &#65;&#x42;&#xD800;&nope;&", "<p> &amp; AB\u{fffd}&nope;&"),
+            (
+                "&lt;p&gt; &amp;amp; &#65;&#x42;&#xD800;&nope;&",
+                "<p> &amp; AB\u{fffd}&nope;&",
+            ),
             ("a&nbsp;&nbsp;b\u{0}c", "a bc"),
             ("<p", ""),
             ("<", "<"),

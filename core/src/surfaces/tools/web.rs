@@ -160,9 +160,21 @@ mod tests {
     fn each_mode_takes_what_it_can_read() {
         const URL: &str = r#"{"url":"u"}"#;
         const JSON: &str = r#"{"url":"u","mode":"json"}"#;
-        assert!(result(URL, "text/html", "<p>a<b>b</b></p>").unwrap().contains(r#""text":"ab""#));
-        assert!(result(JSON, "text/plain", " [1]\n").unwrap().contains(r#""text":" [1]\n""#));
-        assert!(result(JSON, "application/json", "[1").unwrap_err().starts_with("not JSON: "));
+        assert!(
+            result(URL, "text/html", "<p>a<b>b</b></p>")
+                .unwrap()
+                .contains(r#""text":"ab""#)
+        );
+        assert!(
+            result(JSON, "text/plain", " [1]\n")
+                .unwrap()
+                .contains(r#""text":" [1]\n""#)
+        );
+        assert!(
+            result(JSON, "application/json", "[1")
+                .unwrap_err()
+                .starts_with("not JSON: ")
+        );
         assert_eq!(
             result(JSON, "application/json", "[1,2,3,4,5]").unwrap_err(),
             "JSON longer than 10 characters"
