@@ -19,6 +19,8 @@ pub enum Owner {
     Tools,
     /// The audit journal.
     Journal,
+    /// The relay.
+    Relay,
 }
 
 /// The effects of one machine.

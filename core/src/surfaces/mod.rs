@@ -2,5 +2,7 @@
 
 #[cfg(feature = "operator")]
 pub mod operator;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "tools")]
 pub mod tools;

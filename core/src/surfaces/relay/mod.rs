@@ -1,0 +1,7 @@
+//! The relay: OAuth, devices, end-to-end-encrypted sessions, shares. Clients and agents meet here; what they say to each
+//! other is sealed for it. This page is its front door and its table of routes. It never sees a socket: requests come in
+//! whole, answers and events go out as values. Spec: `spec/relay.md`.
+
+pub mod http;
+pub mod ids;
+pub mod ledger;
