@@ -15,6 +15,8 @@ pub enum Owner {
     Operator,
     /// The layer that asks other servers.
     Outbound,
+    /// What fetches URLs that clients name.
+    Fetch,
     /// The audit journal.
     Journal,
 }

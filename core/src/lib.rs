@@ -33,6 +33,7 @@ pub mod audit;
 pub mod auth;
 pub mod calls;
 pub mod effect;
+pub mod fetch;
 pub mod gateway;
 pub mod http;
 pub mod id;
