@@ -24,7 +24,7 @@ use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome};
 use crate::http::Method;
 use crate::id::{EffectId, ExchangeId, FetchId};
-use crate::outbound::{ClientRequest, Destination, Exchange, ExchangeEvent, ExchangeLimits};
+use crate::outbound::{Asker, ClientRequest, Destination, Exchange, ExchangeEvent, ExchangeLimits, Exchanges};
 use crate::settings::{FetchSettings, SourceSettings};
 use crate::time::{Instant, Now};
 use crate::url::Url;
@@ -98,6 +98,16 @@ pub trait Asking {
 
     /// Ends one early.
     fn cancel(&mut self, calls: &mut Calls, exchange: ExchangeId);
+}
+
+impl Asking for Exchanges {
+    fn start(&mut self, now: Now, calls: &mut Calls, exchange: Exchange) -> ExchangeId {
+        Self::start(self, now, calls, exchange, Asker::Fetch)
+    }
+
+    fn cancel(&mut self, calls: &mut Calls, exchange: ExchangeId) {
+        Self::cancel(self, calls, exchange);
+    }
 }
 
 /// What a fetch may use.
@@ -373,5 +383,7 @@ fn exchange(cx: &FetchContext<'_>, live: &Live, addresses: Vec<SocketAddr>) -> E
     }
 }
 
+#[cfg(test)]
+mod over_links;
 #[cfg(test)]
 mod tests;
