@@ -232,7 +232,7 @@ impl Gateway {
                 operator.completed(&mut cx, effect, outcome);
             }
             Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
-            Some(Owner::Journal | Owner::Tools) | None => {}
+            Some(Owner::Fetch | Owner::Journal | Owner::Tools) | None => {}
         }
     }
 
@@ -242,7 +242,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound | Owner::Journal | Owner::Tools) | None => {}
+            Some(Owner::Outbound | Owner::Fetch | Owner::Journal | Owner::Tools) | None => {}
         }
     }
 
