@@ -39,6 +39,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod machine;
+pub mod metrics;
 pub mod outbound;
 pub mod outbox;
 pub mod policy;
