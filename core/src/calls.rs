@@ -15,6 +15,8 @@ pub enum Owner {
     Operator,
     /// The layer that asks other servers.
     Outbound,
+    /// The tools.
+    Tools,
     /// The audit journal.
     Journal,
 }

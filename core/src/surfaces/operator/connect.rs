@@ -6,9 +6,9 @@ use alloc::string::String;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Reason, integer, is_null, object, optional_string, string};
 use super::scope::Scopes;
 use crate::audit::ClientName;
+use crate::fields::{Reason, integer, is_null, object, optional_string, string};
 
 const KEYS: &[&str] = &[
     "minProtocol",

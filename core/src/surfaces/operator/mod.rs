@@ -3,18 +3,13 @@
 //! It never sees a socket: messages come in as text, answers go out through the outbox. Spec: `spec/operator.md`.
 
 mod connect;
-mod fields;
 mod handshake;
-mod health;
 mod params;
-mod queries;
 mod roots;
 mod runs;
 mod scope;
 mod session;
-mod sessions;
 mod shutdown;
-mod transcript;
 mod wire;
 
 use alloc::boxed::Box;
@@ -25,9 +20,7 @@ use alloc::vec::Vec;
 
 use serde_json::value::RawValue;
 
-use health::Health;
-use params::{HistoryParams, ListParams, RunParams};
-use queries::{Queries, QueryKey};
+use params::RunParams;
 use roots::Roots;
 use runs::{Index, RunKey, Runs};
 use scope::{METHODS, Method};
@@ -39,7 +32,7 @@ pub use wire::{ErrorCode, PROTOCOL, WireError};
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
-use crate::effect::{Completion, Effect, Outcome, Progress};
+use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
 use crate::id::{ConnId, EffectId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
@@ -47,9 +40,10 @@ use crate::machine::Peer;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::policy::forwarded::Client;
+use crate::queries::{Advance, AgentList, Health, HistoryParams, ListParams, Queries, QueryKey, Refused};
 use crate::random::Random;
 use crate::report::Report;
-use crate::settings::{Agent, DEFAULT_AGENT, Settings};
+use crate::settings::{Agent, Settings};
 use crate::store::{Batch, Durability, Op, Reply};
 use crate::time::{Instant, Now};
 use crate::websocket::CloseCode;
@@ -105,7 +99,7 @@ pub struct Operator {
     roots: Roots,
     runs: Runs,
     index: Index,
-    queries: Queries,
+    queries: Queries<Waiter>,
     pending: BTreeMap<EffectId, Pending>,
     /// Refused handshakes whose answer is held back.
     held: BTreeMap<(Instant, ConnId), Box<handshake::Refused>>,
@@ -332,7 +326,7 @@ impl Operator {
                 });
             }
             Method::AgentList => {
-                let agents = AgentList::of(cx.settings);
+                let agents = AgentList::of(&cx.settings.agents);
                 cx.outbox
                     .text(conn, |out| write_ok(out, &frame.id, |out| write_value(out, &agents)));
             }
@@ -352,11 +346,13 @@ impl Operator {
             }
             Method::SessionList => {
                 let params = ListParams::parse(params).map_err(WireError::invalid)?;
-                self.list_sessions(cx, waiter(), params)?;
+                let query = self.queries.list(cx.settings, waiter(), params)?;
+                self.ask(cx, query);
             }
             Method::SessionHistory => {
                 let params = HistoryParams::parse(params).map_err(WireError::invalid)?;
-                self.session_history(cx, waiter(), params)?;
+                let query = self.queries.history(cx.settings, waiter(), params)?;
+                self.ask(cx, query);
             }
         }
         Ok(())
@@ -393,7 +389,7 @@ impl Operator {
                 }
             }
             Some(Pending::LoadIndex) => {
-                let detail = match runs::first_reply(outcome) {
+                let detail = match first_reply(outcome) {
                     Ok(Reply::Records(records)) => {
                         self.index.load(&records);
                         return self.index_loaded(cx);
@@ -442,6 +438,29 @@ impl Operator {
         now.monotonic.since(self.started.monotonic).as_millis() as u64
     }
 
+    fn ask(&mut self, cx: &mut Context<'_>, (key, effect): (QueryKey, Effect)) {
+        self.start(cx, effect, Pending::Query(key));
+    }
+
+    /// An effect of a query is over.
+    fn query_completed(&mut self, cx: &mut Context<'_>, key: QueryKey, outcome: Outcome) {
+        match self.queries.completed(cx.now.wall, key, outcome) {
+            Some(Advance::Next(query)) => self.ask(cx, query),
+            Some(Advance::Answered(waiter, Ok(payload))) => {
+                cx.outbox.text(waiter.conn, |out| {
+                    write_ok(out, &waiter.id, |out| out.extend_from_slice(&payload))
+                });
+                cx.outbox.answered(waiter.conn);
+            }
+            Some(Advance::Answered(waiter, Err(detail))) => {
+                let error = WireError::unavailable(alloc::format!("the sessions cannot be read: {detail}"));
+                cx.outbox.text(waiter.conn, |out| write_error(out, &waiter.id, &error));
+                cx.outbox.answered(waiter.conn);
+            }
+            None => {}
+        }
+    }
+
     fn start(&mut self, cx: &mut Context<'_>, effect: Effect, pending: Pending) -> EffectId {
         let effect = cx.calls.start(effect, Owner::Operator);
         self.pending.insert(effect, pending);
@@ -452,8 +471,18 @@ impl Operator {
 /// The agent that a request means.
 fn find_agent<'a>(cx: &Context<'a>, id: Option<&str>) -> Result<&'a Agent, WireError> {
     let settings: &'a Settings = cx.settings;
-    let missing = || WireError::unavailable(alloc::format!("agent not found: {}", id.unwrap_or(DEFAULT_AGENT)));
-    settings.agents.find(id).ok_or_else(missing)
+    settings.agents.find(id).ok_or_else(|| Refused::no_agent(id).into())
+}
+
+impl From<Refused> for WireError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NoAgent(message) => Self::unavailable(message),
+            Refused::Busy => {
+                Self::unavailable("too many requests are waiting").retry_after(core::time::Duration::from_secs(1))
+            }
+        }
+    }
 }
 
 /// Answers a handshake that is refused, and closes the connection.
@@ -518,35 +547,4 @@ fn refuse(cx: &mut Context<'_>, conn: ConnId, session: &mut Session, id: &str, e
 struct Cancelled<'a> {
     run_id: &'a str,
     cancelled: bool,
-}
-
-/// The payload of `agent.list`.
-#[derive(serde::Serialize)]
-struct AgentList<'a> {
-    agents: Vec<ListedAgent<'a>>,
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ListedAgent<'a> {
-    id: &'a str,
-    display_name: &'a str,
-    workspace_dir: &'a str,
-    internal_config_dir: &'a str,
-}
-
-impl<'a> AgentList<'a> {
-    fn of(settings: &'a Settings) -> Self {
-        let agents = settings.agents.agents.iter();
-        Self {
-            agents: agents
-                .map(|agent| ListedAgent {
-                    id: &agent.id,
-                    display_name: &agent.display_name,
-                    workspace_dir: &agent.workspace_dir,
-                    internal_config_dir: &agent.internal_config_dir,
-                })
-                .collect(),
-        }
-    }
 }

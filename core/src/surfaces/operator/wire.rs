@@ -8,7 +8,7 @@ use core::time::Duration;
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use super::fields::{self, INVALID_JSON, Reason};
+use crate::fields::{self, INVALID_JSON, Reason};
 use crate::json::{Object, ObjectFault, write_number, write_string, write_value};
 
 /// The version of the protocol.
