@@ -65,6 +65,11 @@ numbered!(
     ExchangeId,
     "x"
 );
+numbered!(
+    /// A fetch of what a URL holds; named by the core.
+    FetchId,
+    "f"
+);
 
 numbered!(
     /// A fetch of what a URL holds; named by the core.
