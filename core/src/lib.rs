@@ -42,6 +42,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod machine;
+pub mod metrics;
 pub mod outbound;
 pub mod outbox;
 pub mod policy;
