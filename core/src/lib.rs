@@ -37,6 +37,8 @@ pub mod gateway;
 pub mod http;
 pub mod id;
 pub mod json;
+#[cfg(feature = "control")]
+pub mod jwt;
 pub mod limits;
 pub mod machine;
 pub mod outbound;
