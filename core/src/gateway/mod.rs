@@ -210,7 +210,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.completed(&mut cx, effect, outcome);
             }
-            Some(Owner::Outbound | Owner::Journal) | None => {}
+            Some(Owner::Control | Owner::Outbound | Owner::Journal) | None => {}
         }
     }
 
@@ -220,7 +220,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound | Owner::Journal) | None => {}
+            Some(Owner::Control | Owner::Outbound | Owner::Journal) | None => {}
         }
     }
 
