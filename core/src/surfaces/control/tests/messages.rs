@@ -1,5 +1,7 @@
 //! The pipeline of a message. Spec: `spec/control.md` section 4.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const MISSING: &str = "Unauthorised: Token validation failed: jwt must be provided";
@@ -180,5 +182,49 @@ fn old_tokens_are_no_guesses() {
             answers.concat().contains("Token JTI does not match active session"),
             "{answers:?}"
         );
+    }
+}
+
+/// Texts that look like messages, with a good token in some of them.
+fn message() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        Just("null".to_string()),
+        Just("5".to_string()),
+        Just("\"TOKEN\"".to_string()),
+        Just("\"ping\"".to_string()),
+        Just("\"switch_provider\"".to_string()),
+        Just(r#"{"provider":"kimi"}"#.to_string()),
+        Just(r#"{"provider":"kimi","provider":"gemini"}"#.to_string()),
+        Just("[[[".to_string()),
+        Just(r#""\ud800""#.to_string()),
+        "[ -~]{0,12}",
+    ];
+    let member = (
+        prop_oneof![Just("token"), Just("cmd"), Just("data"), Just("id"), Just("x")],
+        value,
+    );
+    let members = proptest::collection::vec(member, 0..6).prop_map(|members| {
+        let members = members.iter().map(|(name, value)| alloc::format!("\"{name}\":{value}"));
+        alloc::format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    });
+    prop_oneof![members, ".{0,60}"]
+}
+
+proptest! {
+    #[test]
+    fn every_message_has_one_answer_which_is_json(texts in proptest::collection::vec(message(), 1..8)) {
+        let mut world = World::new();
+        let mut client = world.connect(1, LOCAL);
+        for text in texts {
+            let text = text.replace("TOKEN", &world.token());
+            let answers = world.say(&mut client, &text);
+            prop_assert_eq!(answers.len(), 1, "{}", text);
+            for answer in answers {
+                // What came as an unpaired surrogate goes back as one, which not every reader takes.
+                let is_json = serde_json::from_str::<serde_json::Value>(&answer).is_ok();
+                prop_assert!(is_json || text.contains("\\ud800"), "{}", answer);
+                prop_assert!(answer.starts_with("{\"ok\":"), "{}", answer);
+            }
+        }
     }
 }
