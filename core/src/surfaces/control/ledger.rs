@@ -22,6 +22,8 @@ use crate::settings::ControlSettings;
 
 /// The most characters of a text that a peer chose.
 const MAX_TEXT: usize = 200;
+/// A longer id of a message is not written down: it could be a token.
+const MAX_ID: usize = 64;
 
 pub(super) fn ephemeral_secret(reports: &mut Vec<Report>) {
     reports.push(Report::Control(ControlFact::EphemeralSecret));
@@ -147,7 +149,7 @@ pub(super) fn command(
         Some(_) => AuditOutcome::Failed,
     };
     let mut request = record(AuditEvent::Request, outcome, conn, peer).because(command.name());
-    request.request_id = id.map(short);
+    request.request_id = id.filter(|id| id.len() <= MAX_ID).map(String::from);
     cx.audit.push(request);
     let refused = refused.map(|why| short(&why));
     let command = command.name();
