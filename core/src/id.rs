@@ -65,6 +65,11 @@ numbered!(
     ExchangeId,
     "x"
 );
+numbered!(
+    /// A chat with an AI provider; named by the core.
+    ChatId,
+    "t"
+);
 
 /// A listening socket, in the order in which the embedding program opened them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

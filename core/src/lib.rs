@@ -44,6 +44,7 @@ pub mod machine;
 pub mod outbound;
 pub mod outbox;
 pub mod policy;
+pub mod providers;
 pub mod random;
 pub mod report;
 pub mod secret;

@@ -62,6 +62,8 @@ impl Gateway {
 
     fn close_all(&mut self, now: Now) {
         self.draining = Some(Draining::Closing);
+        self.exchanges.cancel_all(&mut self.calls);
+        self.outbound_events(now);
         // The answers to the last runs go out before the close.
         self.deliver(now);
         let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
@@ -75,7 +77,7 @@ impl Gateway {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        self.draining == Some(Draining::Closing) && self.connections.is_empty()
+        self.draining == Some(Draining::Closing) && self.connections.is_empty() && self.exchanges.connections() == 0
     }
 
     pub(super) const fn next_drain_deadline(&self) -> Option<Instant> {

@@ -9,6 +9,7 @@ mod deadlines;
 mod delivery;
 mod drain;
 mod http;
+mod outbound;
 mod websocket;
 
 use alloc::boxed::Box;
@@ -31,6 +32,7 @@ use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
 use crate::machine::{CloseHow, Input, Machine, Output, Peer};
+use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::address::{AddressGroup, is_loopback};
 use crate::random::{Random, Seed};
@@ -54,6 +56,7 @@ pub struct Gateway {
     answers: Answers,
     operator: Operator,
     calls: Calls,
+    exchanges: Exchanges,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -90,6 +93,7 @@ impl Gateway {
             answers: Answers::new(&settings.gateway),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
+            exchanges: Exchanges::default(),
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -191,6 +195,7 @@ impl Gateway {
             let (operator, mut cx) = self.operator(now);
             operator.on_deadline(&mut cx);
         }
+        self.outbound_on_time(now);
     }
 
     fn timer_fired(&mut self, now: Now, id: ConnId, connection: &mut Connection, timer: Timer) {
@@ -210,7 +215,8 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.completed(&mut cx, effect, outcome);
             }
-            Some(Owner::Control | Owner::Outbound | Owner::Journal) | None => {}
+            Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
+            Some(Owner::Control | Owner::Journal) | None => {}
         }
     }
 
@@ -306,6 +312,10 @@ impl Machine for Gateway {
                 listener: _,
                 peer,
             } => self.opened(now, conn, peer),
+            Input::Received { conn, bytes } if self.exchanges.owns(conn) => self.exchanges.received(now, conn, bytes),
+            Input::ReadClosed { conn } if self.exchanges.owns(conn) => self.exchanges.read_closed(now, conn),
+            Input::Sent { conn, bytes } if self.exchanges.owns(conn) => self.exchanges.sent(now, conn, bytes),
+            Input::Gone { conn, why } if self.exchanges.owns(conn) => self.exchanges.gone(now, conn, why),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
             Input::Sent { conn, bytes } => self.sent(conn, bytes),
@@ -317,7 +327,9 @@ impl Machine for Gateway {
             Input::Tick => {}
         }
         self.on_time(now);
+        self.outbound_events(now);
         self.drain_further(now);
+        self.outbound_outputs();
         self.deliver(now);
         self.tell(now);
     }
@@ -336,6 +348,7 @@ impl Machine for Gateway {
             self.deadlines.next(),
             self.operator.next_deadline(),
             self.next_drain_deadline(),
+            self.exchanges.next_deadline(),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
