@@ -267,7 +267,8 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Relay | Owner::Fetch) | None => {}
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Relay | Owner::Fetch)
+            | None => {}
         }
     }
 
