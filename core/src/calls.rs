@@ -17,6 +17,8 @@ pub enum Owner {
     Outbound,
     /// What fetches URLs that clients name.
     Fetch,
+    /// The tools.
+    Tools,
     /// The audit journal.
     Journal,
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::reporting;
+use portcullis_blocking::server::WORK_LOST;
 use portcullis_blocking::shortage::Shortage;
 use portcullis_core::effect::Outcome;
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
@@ -168,10 +169,15 @@ impl<M: Machine + 'static> Driver<M> {
                     }
                 }
                 Output::Idle { wake_at } => return self.wake_at.set(wake_at),
-                Output::Drained => {
+                Output::Drained { clean } => {
                     engine.drained = true;
+                    let end = if clean {
+                        Ok(())
+                    } else {
+                        Err(io::Error::other(WORK_LOST))
+                    };
                     // Told once is enough; the channel holds one.
-                    let _ = self.drained.try_send(Ok(()));
+                    let _ = self.drained.try_send(end);
                     return;
                 }
                 output => self.carry_out(engine, current, output),
@@ -217,7 +223,7 @@ impl<M: Machine + 'static> Driver<M> {
             Output::Cancel { effect } => self.effects.cancel(effect),
             Output::StopAccepting => self.stop_accepting(),
             Output::Report(report) => reporting::log(&report),
-            Output::Transmit { .. } | Output::Idle { .. } | Output::Drained => {}
+            Output::Transmit { .. } | Output::Idle { .. } | Output::Drained { .. } => {}
         }
     }
 
