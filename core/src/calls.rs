@@ -15,6 +15,10 @@ pub enum Owner {
     Operator,
     /// The layer that asks other servers.
     Outbound,
+    /// The tools.
+    Tools,
+    /// What fetches URLs that clients name.
+    Fetch,
     /// The audit journal.
     Journal,
 }

@@ -24,15 +24,14 @@ use bytes::Bytes;
 
 use index::IdempotencyKey;
 pub(super) use index::{INDEX, Index};
-pub(super) use open::first_reply;
 use output::RunOutput;
 
 use super::params::RunParams;
-use super::sessions::Session;
 use super::wire::{Waiter, WireError};
 use super::{Context, Operator, Pending};
 use crate::effect::{Effect, ExitStatus, Outcome};
 use crate::id::{ConnId, EffectId};
+use crate::sessions::Session;
 use crate::settings::Agent;
 use crate::store::Expect;
 use crate::time::{Instant, Now, UnixMillis};
