@@ -211,6 +211,7 @@ pub(crate) struct WrittenCommand {
     pub(crate) args: Vec<String>,
     pub(crate) timeout: Duration,
     pub(crate) max_output_bytes: usize,
+    pub(crate) takes_action: bool,
 }
 
 impl Draft {

@@ -223,6 +223,7 @@ fn tool(written: WrittenCommand, search: Option<&str>, problems: &mut Vec<Proble
         args: written.args,
         timeout: written.timeout,
         max_output_bytes: written.max_output_bytes,
+        takes_action: written.takes_action,
     }
 }
 

@@ -9,7 +9,14 @@ use super::keys::MAX_MILLIS;
 use super::problem::Problem;
 use super::written_entry::{self, Entry};
 
-const FIELDS: &[&str] = &["name", "description", "command", "timeoutMs", "maxOutputBytes"];
+const FIELDS: &[&str] = &[
+    "name",
+    "description",
+    "command",
+    "timeoutMs",
+    "maxOutputBytes",
+    "takesAction",
+];
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 const DEFAULT_OUTPUT_BYTES: u64 = 1_048_576;
 
@@ -34,6 +41,7 @@ fn command(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenCommand> {
     let description = entry.text("description", 500).unwrap_or_default();
     let timeout = entry.number("timeoutMs", 100..=MAX_MILLIS, DEFAULT_TIMEOUT_MS);
     let most = entry.number("maxOutputBytes", 1_024..=u64::from(u32::MAX), DEFAULT_OUTPUT_BYTES);
+    let takes_action = entry.flag("takesAction");
     let (program, args) = entry.command("command")?;
     Some(WrittenCommand {
         name: name?,
@@ -42,6 +50,7 @@ fn command(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenCommand> {
         args,
         timeout: Duration::from_millis(timeout),
         max_output_bytes: usize::try_from(most).unwrap_or(usize::MAX),
+        takes_action,
     })
 }
 

@@ -101,6 +101,18 @@ impl Entry<'_> {
         }
     }
 
+    /// True or false; false when it is missing or a mistake.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        match self.fields.get(name) {
+            None => false,
+            Some(Value::Bool(on)) => *on,
+            Some(other) => {
+                self.problem(name, format!("must be true or false, is {}", describe(other)));
+                false
+            }
+        }
+    }
+
     /// A program and its arguments.
     pub(crate) fn command(&mut self, name: &str) -> Option<(String, Vec<String>)> {
         let command = self.fields.get(name).and_then(texts);

@@ -17,6 +17,7 @@ pub(super) static KEYS: &[Key] = &[
     key("security.attest.tailnetAcl", flag(false, |d, on| { d.tailnet_acl_attested = on; Ok(()) }), "you have restricted the tailnet's devices by tag; asked for by the audit"),
     key("providers.active", text("\"kimi\" or \"gemini\"", "\"gemini\"", Draft::set_active_provider), "the one that an agent with provider \"active\" means until it is switched"),
     key("providers.health", text("\"completion\" or \"models\"", "\"completion\"", Draft::set_health_probe), "what a health check asks: a short completion (it costs), or the list of models"),
+    key("providers.maxResponseBytes", Kind::Size { floor: 1_024, field: |d| &mut d.core.providers.max_response_bytes }, "the most bytes of one answer to a chat"),
     secret(key("providers.kimi.apiKey", text("text", "none", |d, key| Draft::set_api_key(&mut d.core.providers.kimi, key)), "left out: not configured")),
     key("providers.kimi.baseUrl", text("URL", "\"https://api.moonshot.cn/v1\"", |d, url| Draft::set_base_url(&mut d.core.providers.kimi, url)), "where its API is; `http` only on this machine"),
     key("providers.kimi.model", text("text", "\"moonshot-v1-8k\"", |d, model| Draft::set_model(&mut d.core.providers.kimi, model)), "the model until another is chosen"),
