@@ -387,3 +387,185 @@ proptest::proptest! {
         reader.at(&text, &value);
     }
 }
+
+#[test]
+fn hardening_and_providers_from_file_and_environment() {
+    let scratch = Scratch::new();
+    let file = scratch.file(
+        "{gateway: {bind: 'custom', customBindHost: '100.64.0.7', allowRemote: true, allowedNetworks: ['100.64.0.0/10'], trustedProxies: ['127.0.0.1'],
+                    allowedHosts: ['Gate.example'], http: {endpoints: {responses: {maxUrlParts: 3, files: {urlAllowlist: []}}}},
+                    images: {urlAllowlist: ['*.example.com'], maxBytes: 100}, tools: {deny: [' Exec ']}},
+          providers: {kimi: {baseUrl: 'http://127.0.0.1:9/v1'}}, control: {enabled: true, paths: ['/control']}, audit: {path: 'journal.jsonl'}}",
+    );
+    let env = [
+        ("KIMI_API_KEY", "kimi-key"),
+        ("MOONSHOT_API_KEY", "moonshot-key"),
+        ("GEMINI_MODEL", "gemini-x"),
+        ("ACTIVE_AI_PROVIDER", "kimi"),
+        ("SESSION_TTL_HOURS", "2"),
+        ("TRUSTED_CLIENT_IPS", "127.0.0.1, 10.0.0.0/8,"),
+        ("WS_CONTROL_PORT", "not looked at"),
+    ];
+    let loaded = load_with(Some(&file), &env, &[], &Flags::default()).unwrap();
+    let core = &loaded.core;
+    assert_eq!(loaded.bind, Bind::Host("100.64.0.7".into()));
+    assert!(loaded.allow_remote && core.doors.allowed_networks.as_ref().unwrap().len() == 1);
+    assert_eq!(core.doors.allowed_hosts, ["gate.example"]);
+    assert_eq!(core.fetch.max_url_parts, 3);
+    assert_eq!(core.fetch.files.url_allowlist, Some(vec![]));
+    assert_eq!(core.fetch.web.url_allowlist, None);
+    assert_eq!(
+        (core.fetch.images.max_bytes, core.tools.deny.as_slice()),
+        (100, ["exec".to_owned()].as_slice())
+    );
+    assert_eq!(core.providers.kimi.api_key.as_ref().unwrap().reveal(), "moonshot-key");
+    assert_eq!(
+        (core.providers.gemini.model.as_str(), core.providers.active.as_str()),
+        ("gemini-x", "kimi")
+    );
+    let control = core.control.as_ref().unwrap();
+    assert_eq!(
+        (control.session_ttl, control.trusted_clients.len()),
+        (Duration::from_secs(7_200), 2)
+    );
+    assert_eq!(
+        core.audit.as_ref().unwrap().path,
+        scratch.0.join("journal.jsonl").to_str().unwrap()
+    );
+}
+
+#[test]
+fn mistakes_in_the_environment_of_the_control_plane_count_where_it_is_on() {
+    let env = [
+        ("JWT_SECRET", "your-jwt-secret-key-here"),
+        ("SESSION_TTL_HOURS", "0"),
+        ("TRUSTED_CLIENT_IPS", " "),
+    ];
+    assert!(load_with(None, &env, &[], &Flags::default()).is_ok());
+    let told = problems(load_with(None, &env, &["control.enabled=true"], &Flags::default()));
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert!(told[0].starts_with("JWT_SECRET: is the placeholder"));
+    assert!(told[1].starts_with("SESSION_TTL_HOURS: must be a whole number of hours from 1 to 8760"));
+    assert!(told[2].starts_with("TRUSTED_CLIENT_IPS: must not be empty"));
+    let told = problems(load_with(
+        None,
+        &[("ACTIVE_AI_PROVIDER", "gpt")],
+        &[],
+        &Flags::default(),
+    ));
+    assert_eq!(told, ["ACTIVE_AI_PROVIDER: must be \"kimi\" or \"gemini\""]);
+}
+
+#[test]
+fn the_control_plane_of_its_own_is_as_its_original_was() {
+    let environment = environment(&[("WS_CONTROL_PORT", "19001"), ("OPENCLAW_GATEWAY_PORT", "5")]);
+    let sources = Sources {
+        file: None,
+        environment: &environment,
+        set: &[],
+        flags: &Flags::default(),
+        working_dir: Path::new("/"),
+        purpose: Purpose::Control,
+    };
+    let loaded = load(&sources, fresh_token(Seed([5; 32]))).unwrap();
+    let control = loaded.core.control.unwrap();
+    assert_eq!(
+        (loaded.port, control.standalone, control.paths.len()),
+        (19_001, true, 0)
+    );
+}
+
+#[test]
+fn what_weakens_the_gateway_is_refused_with_a_reason() {
+    for (set, told) in [
+        (
+            "gateway.security.dnsRebindingProtection=false",
+            "cannot be switched off",
+        ),
+        ("gateway.security.resolveBeforeFetch=false", "cannot be switched off"),
+        ("logging.redactSensitive=off", "secrets are masked"),
+        ("gateway.auth.allowTailscale=true", "not supported"),
+        (
+            "gateway.remote={token: 'hunter22'}",
+            "gateway.remote.token: unknown key: it is a client-side credential",
+        ),
+        ("gateway.tls.autoGenerate=true", "certificates are not made"),
+        ("gateway.tls.enabled=true", "gateway.tls.certPath: is missing"),
+        ("gateway.auth.mode=password", "gateway.auth.password: is missing"),
+        ("gateway.auth.mode=trusted-proxy", "gateway.trustedProxies: is empty"),
+        ("gateway={host: '::1', bind: 'lan'}", "say the same thing"),
+        ("gateway.bind=custom", "gateway.customBindHost: is missing"),
+        ("gateway.files.urlAllowlist=['*']", "item 1 is wrong"),
+        ("gateway.trustedProxies=['localhost']", "item 1 is wrong"),
+        (
+            "providers.kimi.baseUrl=http://api.moonshot.ai/v1",
+            "must begin with https://",
+        ),
+        (
+            "control={enabled: true, paths: ['/gateway']}",
+            "has the path of the gateway itself",
+        ),
+        ("gateway.mode=remote", "must be \"local\""),
+    ] {
+        let all = problems(load_set(&[set])).join("\n");
+        assert!(all.contains(told) && !all.contains("hunter22"), "{set}: {all}");
+    }
+}
+
+#[test]
+fn of_two_tokens_the_stronger_source_wins_and_the_difference_is_told() {
+    let scratch = Scratch::new();
+    let file = scratch.file("{gateway: {auth: {token: '${OTHER_TOKEN}'}}}");
+    let load = |env: &[(&str, &str)]| load_with(Some(&file), env, &[], &Flags::default()).unwrap();
+    let loaded = load(&[
+        ("OTHER_TOKEN", "from-the-file"),
+        ("OPENCLAW_GATEWAY_TOKEN", "from-the-env"),
+    ]);
+    assert_eq!(loaded.token.as_ref().unwrap().reveal(), "from-the-env");
+    assert_eq!(
+        loaded.token_source,
+        Some(TokenSource::Environment("OPENCLAW_GATEWAY_TOKEN"))
+    );
+    let [warning] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings)
+    };
+    assert!(warning.starts_with("gateway.env_token_overrides_config: OPENCLAW_GATEWAY_TOKEN and gateway.auth.token"));
+    let same = load(&[
+        ("OTHER_TOKEN", "the-same-one"),
+        ("OPENCLAW_GATEWAY_TOKEN", "the-same-one"),
+    ]);
+    assert!(same.warnings.is_empty());
+    assert_eq!(
+        load(&[("OTHER_TOKEN", "from-the-file")]).token_source,
+        Some(TokenSource::Config)
+    );
+}
+
+#[test]
+fn a_proxy_that_authenticates_needs_no_token() {
+    let loaded = load_set(&[
+        "gateway={auth: {mode: 'trusted-proxy', trustedProxy: {userHeader: 'X-User', allowUsers: ['ann']}}, trustedProxies: ['10.0.0.1']}",
+    ])
+    .unwrap();
+    let identity = loaded.core.auth.proxy_identity.as_ref().unwrap();
+    assert_eq!(
+        (identity.user_header.as_str(), identity.allow_users.len()),
+        ("x-user", 1)
+    );
+    assert_eq!(
+        (loaded.token.as_ref(), loaded.core.auth.tokens.as_deref()),
+        (None, Some([].as_slice()))
+    );
+    let loaded = load_with(
+        None,
+        &[("OPENCLAW_GATEWAY_PASSWORD", "eight-or-more")],
+        &["gateway.auth.mode=password"],
+        &Flags::default(),
+    )
+    .unwrap();
+    assert_eq!(
+        loaded.core.auth.credential,
+        portcullis_core::settings::Credential::Password
+    );
+    assert_eq!(loaded.core.auth.tokens.unwrap()[0].reveal(), "eight-or-more");
+}
