@@ -92,8 +92,18 @@ impl Gateway {
         self.operator.runs()
     }
 
-    /// Takes the next step when its time has come.
+    /// Takes every step whose time has come: one may make the next possible, with no input between them.
     pub(super) fn drain_further(&mut self, now: Now) {
+        loop {
+            let before = self.draining;
+            self.drain_step(now);
+            if self.draining == before {
+                return;
+            }
+        }
+    }
+
+    fn drain_step(&mut self, now: Now) {
         let Some(drain) = self.draining else { return };
         let idle = self.work() == 0;
         match drain.phase {
