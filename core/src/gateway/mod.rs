@@ -27,6 +27,8 @@ use drain::Draining;
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
+use crate::fetch::FetchAsker;
+use crate::fetching::Unserved;
 use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
@@ -54,6 +56,7 @@ pub struct Gateway {
     answers: Answers,
     operator: Operator,
     calls: Calls,
+    fetching: Unserved,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -90,6 +93,7 @@ impl Gateway {
             answers: Answers::new(&settings.gateway),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
+            fetching: Unserved::default(),
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -224,6 +228,16 @@ impl Gateway {
         }
     }
 
+    /// Hands the events of fetches to whoever asked.
+    fn fetch_events(&mut self, now: Now) {
+        while let Some((asker, fetch, fault)) = self.fetching.take_event() {
+            if asker == FetchAsker::Operator {
+                let (operator, mut cx) = self.operator(now);
+                operator.fetch_event(&mut cx, fetch, Err(fault));
+            }
+        }
+    }
+
     fn reconfigured(&mut self, settings: Arc<Settings>) {
         self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
@@ -259,6 +273,7 @@ impl Gateway {
             auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
+            fetching: &mut self.fetching,
             reports: &mut self.reports,
         };
         (&mut self.operator, context)
@@ -316,6 +331,7 @@ impl Machine for Gateway {
             Input::Drain => self.drain(now),
             Input::Tick => {}
         }
+        self.fetch_events(now);
         self.on_time(now);
         self.drain_further(now);
         self.deliver(now);

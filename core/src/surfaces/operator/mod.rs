@@ -4,6 +4,7 @@
 
 mod connect;
 mod handshake;
+mod inputs;
 mod params;
 mod roots;
 mod runs;
@@ -20,7 +21,7 @@ use serde_json::value::RawValue;
 
 use params::RunParams;
 use roots::Roots;
-use runs::{Index, RunKey, Runs};
+use runs::{Index, RunKey, Runs, Sweep};
 use scope::Method;
 pub use session::Session;
 use session::{Awaiting, Ready, Stage};
@@ -30,7 +31,9 @@ pub use wire::{ErrorCode, PROTOCOL, WireError};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
-use crate::id::{ConnId, EffectId};
+use crate::fetch::{FetchFault, Fetched};
+use crate::fetching::Fetching;
+use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
@@ -57,6 +60,8 @@ pub struct Context<'a> {
     pub outbox: &'a mut Outbox,
     /// Where effects are started.
     pub calls: &'a mut Calls,
+    /// Where fetches are started.
+    pub fetching: &'a mut dyn Fetching,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
 }
@@ -85,6 +90,10 @@ pub struct Operator {
     runs: Runs,
     index: Index,
     queries: Queries<Waiter>,
+    /// The runs that wait for a fetch.
+    fetches: BTreeMap<FetchId, RunKey>,
+    /// The attachments that an earlier process left behind.
+    sweep: Sweep,
     pending: BTreeMap<EffectId, Pending>,
 }
 
@@ -92,9 +101,15 @@ pub struct Operator {
 #[derive(Debug)]
 enum Pending {
     LoadIndex,
-    Root { configured: String },
+    Root {
+        configured: String,
+    },
     Run(RunKey),
     Query(QueryKey),
+    /// What an earlier process left behind is removed.
+    Sweep,
+    /// The attachments of a run that is over are removed.
+    Cleanup,
 }
 
 impl Operator {
@@ -111,6 +126,8 @@ impl Operator {
             runs: Runs::default(),
             index: Index::default(),
             queries: Queries::default(),
+            fetches: BTreeMap::new(),
+            sweep: Sweep::default(),
             pending: BTreeMap::new(),
         };
         operator.load_index(settings, calls);
@@ -349,6 +366,8 @@ impl Operator {
         match self.pending.remove(&effect) {
             Some(Pending::Run(run)) => self.run_completed(cx, run, outcome),
             Some(Pending::Query(query)) => self.query_completed(cx, query, outcome),
+            Some(Pending::Sweep) => self.swept(cx, outcome),
+            Some(Pending::Cleanup) => runs::tell_left_behind(cx, outcome),
             Some(Pending::Root { configured }) => {
                 if let Ok(Completion::Path(real)) = outcome {
                     self.roots.resolved(&configured, &real);
@@ -371,6 +390,13 @@ impl Operator {
                 self.index_not_loaded(cx);
             }
             None => {}
+        }
+    }
+
+    /// A fetch of this surface is over.
+    pub fn fetch_event(&mut self, cx: &mut Context<'_>, fetch: FetchId, event: Result<Fetched, FetchFault>) {
+        if let Some(run) = self.fetches.remove(&fetch) {
+            self.input_fetched(cx, run, event);
         }
     }
 
