@@ -222,6 +222,12 @@ impl Verifier {
         Ok(())
     }
 
+    /// Lines taken so far.
+    #[must_use]
+    pub const fn lines(&self) -> u64 {
+        self.line
+    }
+
     /// What was found in the lines so far.
     #[must_use]
     pub const fn verified(&self) -> &Verified {

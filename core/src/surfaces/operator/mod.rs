@@ -10,6 +10,7 @@ mod roots;
 mod runs;
 mod scope;
 mod session;
+mod shutdown;
 mod wire;
 
 use alloc::collections::BTreeMap;
@@ -85,6 +86,8 @@ pub struct Operator {
     /// The number of the last `tick`; one count for all clients.
     event_seq: u64,
     draining: bool,
+    /// Runs that were cut short because the gateway went away.
+    lost: u32,
     health: Health,
     roots: Roots,
     runs: Runs,
@@ -121,6 +124,7 @@ impl Operator {
             clients: 0,
             event_seq: 0,
             draining: false,
+            lost: 0,
             health: Health::new(&settings.operator.home_dir),
             roots: Roots::default(),
             runs: Runs::default(),
@@ -220,7 +224,7 @@ impl Operator {
         let text = text.unwrap_or_default();
         match &mut session.stage {
             Stage::Ready(_) => self.request(cx, conn, session, text),
-            Stage::Awaiting(awaiting) => match handshake::judge(cx.now, peer, awaiting, text, cx.settings, cx.auth) {
+            Stage::Awaiting(awaiting) => match handshake::judge(cx, peer, awaiting, text, self.draining) {
                 Ok(accepted) => {
                     self.clients += 1;
                     let started_at = self.started.wall.0;
@@ -238,7 +242,8 @@ impl Operator {
                 Err(refused) => {
                     cx.outbox
                         .text(conn, |out| write_error(out, &refused.id, &refused.error));
-                    cx.outbox.close(conn, CloseCode::POLICY, refused.error.message.clone());
+                    let (code, reason) = refused.close();
+                    cx.outbox.close(conn, code, reason);
                     let reason = refused.error.message.into_owned();
                     cx.reports.push(Report::HandshakeRefused { conn, peer, reason });
                     cx.reports.extend(refused.report);
@@ -406,16 +411,6 @@ impl Operator {
             Some(Pending::Run(run)) => self.run_progressed(cx, *run, effect, progress),
             _ => cx.calls.proceed(effect),
         }
-    }
-
-    /// No run is taken in from now on.
-    pub const fn drain(&mut self) {
-        self.draining = true;
-    }
-
-    /// The grace for draining is over: what still runs is stopped.
-    pub fn stop(&mut self, cx: &mut Context<'_>) {
-        self.stop_all_runs(cx);
     }
 
     /// When [`Self::on_deadline`] wants to be called.

@@ -187,6 +187,14 @@ pub(super) struct Tick {
     pub(super) uptime_ms: u64,
 }
 
+/// `shutdown`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shutdown {
+    pub(super) reason: &'static str,
+    pub(super) restart_expected_ms: Option<u32>,
+}
+
 /// `agent.stream`.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::index::Done;
-use super::{Flow, OpenSession, Run, Step};
+use super::{Flow, OpenSession, Run, Step, Stop};
 use crate::effect::{Completion, Effect, ExitStatus, Outcome, first_reply};
 use crate::json::write_value;
 use crate::report::Report;
@@ -199,6 +199,9 @@ impl Operator {
             (Ok(_), Some(ExitStatus::Signal(signal))) => alloc::format!("ended by signal {signal}"),
             (Ok(_), None) => String::new(),
         };
+        if result.is_err() && run.stop == Some(Stop::Shutdown) {
+            self.lose(cx, &run.run_id, &run.agent.id);
+        }
         // What never had a place did not run: a result that was replayed, or a run that was cancelled in the queue.
         if self.runs.placed.remove(&run.key) {
             cx.reports.push(Report::RunEnded {

@@ -152,6 +152,12 @@ impl Runs {
         self.live.len()
     }
 
+    /// The runs under way: their ids and agents.
+    pub(super) fn names(&self) -> Vec<(String, String)> {
+        let live = self.live.values();
+        live.map(|run| (run.run_id.clone(), run.agent.id.clone())).collect()
+    }
+
     /// When the next run must be stopped.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
