@@ -17,6 +17,8 @@ pub enum Owner {
     Outbound,
     /// The tools.
     Tools,
+    /// What fetches URLs that clients name.
+    Fetch,
     /// The audit journal.
     Journal,
 }

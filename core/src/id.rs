@@ -65,7 +65,6 @@ numbered!(
     ExchangeId,
     "x"
 );
-
 numbered!(
     /// A fetch of what a URL holds; named by the core.
     FetchId,

@@ -131,12 +131,17 @@ impl Url {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, after) = rest.split_at(end);
         let (host, port) = authority_of(authority)?;
-        Ok(Self {
+        let url = Self {
             scheme,
             host,
             port: port.unwrap_or_else(|| scheme.default_port()),
             target: target_of(after),
-        })
+        };
+        // Written out it may be a little longer: a path of its own, an address in its canonical form.
+        if text.len() > MAX_URL_BYTES - 32 && alloc::format!("{url}").len() > MAX_URL_BYTES {
+            return Err(UrlFault::TooLong);
+        }
+        Ok(url)
     }
 
     /// Reads a `Location`: absolute, with a scheme of its own, or relative to this URL.
@@ -338,6 +343,9 @@ mod tests {
         }
         let long = alloc::format!("http://a.b/{}", "x".repeat(MAX_URL_BYTES));
         assert_eq!(Url::parse(&long), Err(UrlFault::TooLong));
+        let grows = alloc::format!("http://a.b?{}", "x".repeat(MAX_URL_BYTES - 11));
+        assert_eq!(grows.len(), MAX_URL_BYTES);
+        assert_eq!(Url::parse(&grows), Err(UrlFault::TooLong), "with its path");
     }
 
     #[test]

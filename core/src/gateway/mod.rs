@@ -30,11 +30,11 @@ use deadlines::{Deadlines, Timer};
 use drain::Drain;
 use routes::Routes;
 
+use crate::audit::AuditRecord;
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
-use crate::fetch::FetchAsker;
-use crate::fetching::Unserved;
+use crate::fetch::Fetches;
 use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
@@ -64,7 +64,8 @@ pub struct Gateway {
     routes: Routes,
     operator: Operator,
     calls: Calls,
-    fetching: Unserved,
+    fetches: Fetches,
+    audit: Vec<AuditRecord>,
     exchanges: Exchanges,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
@@ -103,7 +104,8 @@ impl Gateway {
             routes: Routes::new(&settings),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
-            fetching: Unserved::default(),
+            fetches: Fetches::default(),
+            audit: Vec::new(),
             exchanges: Exchanges::default(),
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
@@ -236,6 +238,7 @@ impl Gateway {
                 operator.completed(&mut cx, effect, outcome);
             }
             Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
+            Some(Owner::Fetch) => self.fetch_effect(now, effect, outcome),
             Some(Owner::Journal | Owner::Tools) | None => {}
         }
     }
@@ -246,17 +249,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound | Owner::Journal | Owner::Tools) | None => {}
-        }
-    }
-
-    /// Hands the events of fetches to whoever asked.
-    fn fetch_events(&mut self, now: Now) {
-        while let Some((asker, fetch, fault)) = self.fetching.take_event() {
-            if asker == FetchAsker::Operator {
-                let (operator, mut cx) = self.operator(now);
-                operator.fetch_event(&mut cx, fetch, Err(fault));
-            }
+            Some(Owner::Outbound | Owner::Fetch | Owner::Journal | Owner::Tools) | None => {}
         }
     }
 
@@ -296,8 +289,10 @@ impl Gateway {
             auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
-            fetching: &mut self.fetching,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.exchanges,
             reports: &mut self.reports,
+            audit: &mut self.audit,
         };
         (&mut self.operator, context)
     }
@@ -358,13 +353,14 @@ impl Machine for Gateway {
             Input::Drain { how } => self.drain(now, how),
             Input::Tick => {}
         }
-        self.fetch_events(now);
         self.on_time(now);
         self.outbound_events(now);
         self.drain_further(now);
         self.outbound_outputs();
         self.deliver(now);
         self.tell(now);
+        // The journal takes them once it is here.
+        self.audit.clear();
     }
 
     fn poll(&mut self) -> Output {
@@ -384,6 +380,7 @@ impl Machine for Gateway {
             self.operator.next_deadline(),
             self.next_drain_deadline(),
             self.exchanges.next_deadline(),
+            self.fetches.next_deadline(),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),

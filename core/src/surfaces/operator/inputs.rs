@@ -1,5 +1,5 @@
 //! What `agent.run` takes besides a message: files and images, in the request itself or behind a URL. This page reads the
-//! items and judges what came; it fetches nothing. Spec: `spec/operator.md` section 9, `spec/hardening.md`.
+//! items; it judges no content and fetches nothing. Spec: `spec/operator.md` section 9, `spec/hardening.md`.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -14,7 +14,6 @@ use serde_json::value::RawValue;
 use crate::fetch::SourceKind;
 use crate::fields::{Reason, is_null, object, optional_string, string};
 use crate::json::{self, Object};
-use crate::settings::{FetchSettings, SourceSettings};
 use crate::url::MAX_URL_BYTES;
 
 /// The most items of one request.
@@ -30,17 +29,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// One item.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Input {
-    pub(super) kind: InputKind,
+    pub(super) kind: SourceKind,
     /// Made harmless: no control characters, not long.
     pub(super) filename: Option<String>,
     pub(super) source: Source,
-}
-
-/// `input_file` or `input_image`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum InputKind {
-    File,
-    Image,
 }
 
 /// Where the content is.
@@ -48,36 +40,6 @@ pub(super) enum InputKind {
 pub(super) enum Source {
     Url(String),
     Data { mime: Option<String>, bytes: Bytes },
-}
-
-impl InputKind {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::File => "input_file",
-            Self::Image => "input_image",
-        }
-    }
-
-    pub(super) const fn source(self) -> SourceKind {
-        match self {
-            Self::File => SourceKind::File,
-            Self::Image => SourceKind::Image,
-        }
-    }
-
-    const fn noun(self) -> (&'static str, &'static str) {
-        match self {
-            Self::File => ("File", "file"),
-            Self::Image => ("Image", "image"),
-        }
-    }
-
-    pub(super) const fn settings(self, settings: &FetchSettings) -> &SourceSettings {
-        match self {
-            Self::File => &settings.files,
-            Self::Image => &settings.images,
-        }
-    }
 }
 
 /// Reads the member `inputs`; absent and `null` are the same.
@@ -101,8 +63,8 @@ fn parse_item(item: &RawValue) -> Result<Input, Reason> {
         "inputs[] contains unknown fields",
     )?;
     let kind = match item.get("type").and_then(json::string).as_deref() {
-        Some("input_file") => InputKind::File,
-        Some("input_image") => InputKind::Image,
+        Some("input_file") => SourceKind::File,
+        Some("input_image") => SourceKind::Image,
         _ => return Err("inputs[].type must be input_file or input_image".into()),
     };
     let name = kind.name();
@@ -134,7 +96,7 @@ fn parse_item(item: &RawValue) -> Result<Input, Reason> {
             let bytes = bytes.map_err(|_| alloc::format!("{name} has a 'source.data' that is not base64"))?;
             let mime = optional_string(source.get("media_type"), "source.media_type", 1, 200)?;
             Source::Data {
-                mime: mime.as_deref().map(essence),
+                mime: mime.map(Cow::into_owned),
                 bytes: Bytes::from(bytes),
             }
         }
@@ -163,56 +125,13 @@ impl Input {
     }
 }
 
-/// Whether so many URLs may be asked for: all together, then of each kind.
-pub(super) fn judge_counts(inputs: &[Input], settings: &FetchSettings) -> Result<(), Reason> {
-    let urls = |kind: Option<InputKind>| {
-        let urls = inputs.iter().filter(|input| matches!(input.source, Source::Url(_)));
-        urls.filter(|input| kind.is_none_or(|kind| kind == input.kind)).count()
+/// How many URLs of files and of images there are.
+pub(super) fn count_urls(inputs: &[Input]) -> (usize, usize) {
+    let of_kind = |kind: SourceKind| {
+        let of_kind = inputs.iter().filter(|input| input.kind == kind);
+        of_kind.filter(|input| matches!(input.source, Source::Url(_))).count()
     };
-    for kind in [InputKind::File, InputKind::Image] {
-        let of_kind = kind.settings(settings);
-        let disabled = !of_kind.allow_url || of_kind.max_url_parts == 0 || settings.max_url_parts == 0;
-        if disabled && urls(Some(kind)) > 0 {
-            return Err(alloc::format!("{} URL sources are disabled by config", kind.name()).into());
-        }
-    }
-    let counts = [
-        (None, settings.max_url_parts),
-        (Some(InputKind::File), settings.files.max_url_parts),
-        (Some(InputKind::Image), settings.images.max_url_parts),
-    ];
-    for (kind, limit) in counts {
-        let count = urls(kind);
-        if count > limit as usize {
-            return Err(alloc::format!("Too many URL-based input sources: {count} (limit: {limit})").into());
-        }
-    }
-    Ok(())
-}
-
-/// The media type of a content that may be taken: size, then type. What an image says about itself wins over what was said
-/// about it.
-pub(super) fn judge(
-    kind: InputKind,
-    declared: Option<&str>,
-    bytes: &[u8],
-    settings: &FetchSettings,
-) -> Result<String, Reason> {
-    let limits = kind.settings(settings);
-    let (noun, lower) = kind.noun();
-    if bytes.len() as u64 > limits.max_bytes {
-        let (size, limit) = (bytes.len(), limits.max_bytes);
-        return Err(alloc::format!("{noun} too large: {size} bytes (limit: {limit} bytes)").into());
-    }
-    let sniffed = sniff(bytes).filter(|_| kind == InputKind::Image);
-    let declared = declared.filter(|mime| !mime.is_empty());
-    let mime = sniffed
-        .or(declared)
-        .ok_or_else(|| alloc::format!("{} missing media type", kind.name()))?;
-    if !limits.allowed_mimes.is_empty() && !limits.allowed_mimes.iter().any(|allowed| allowed == mime) {
-        return Err(alloc::format!("Unsupported {lower} MIME type: {mime}").into());
-    }
-    Ok(mime.into())
+    (of_kind(SourceKind::File), of_kind(SourceKind::Image))
 }
 
 /// Whether a file of this type is read as text and put into the message.
@@ -234,38 +153,6 @@ pub(super) fn extension(mime: &str) -> &'static str {
     }
 }
 
-/// The media type that the first bytes tell.
-fn sniff(bytes: &[u8]) -> Option<&'static str> {
-    let brand = bytes.get(8..12);
-    let starts = |magic: &[u8]| bytes.starts_with(magic);
-    if starts(b"\x89PNG\r\n\x1a\n") {
-        Some("image/png")
-    } else if starts(b"\xff\xd8\xff") {
-        Some("image/jpeg")
-    } else if starts(b"GIF87a") || starts(b"GIF89a") {
-        Some("image/gif")
-    } else if starts(b"RIFF") && brand == Some(b"WEBP") {
-        Some("image/webp")
-    } else if starts(b"%PDF-") {
-        Some("application/pdf")
-    } else if bytes.get(4..8) == Some(b"ftyp") {
-        match brand? {
-            b"heic" | b"heix" | b"hevc" | b"hevx" => Some("image/heic"),
-            b"mif1" | b"msf1" | b"heim" | b"heis" => Some("image/heif"),
-            b"avif" | b"avis" => Some("image/avif"),
-            _ => None,
-        }
-    } else {
-        None
-    }
-}
-
-/// A media type without its parameters, in lower case.
-fn essence(written: &str) -> String {
-    let essence = written.split(';').next().unwrap_or_default();
-    essence.trim().to_ascii_lowercase()
-}
-
 /// A name that can stand in a line of text without ending it.
 fn harmless(name: &str) -> String {
     let is_odd = |c: char| {
@@ -282,7 +169,6 @@ fn harmless(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
 
     fn raw(text: &str) -> &RawValue {
         serde_json::from_str(text).unwrap()
@@ -357,10 +243,10 @@ mod tests {
         assert_eq!(
             read,
             [Input {
-                kind: InputKind::File,
+                kind: SourceKind::File,
                 filename: Some("a_b".into()),
                 source: Source::Data {
-                    mime: Some("text/plain".into()),
+                    mime: Some("Text/Plain; charset=x".into()),
                     bytes: Bytes::from_static(b"hi"),
                 },
             }]
@@ -368,91 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_urls() {
-        let counted = |files: usize, images: usize, settings: &FetchSettings| {
-            let all = [alloc::vec![URL; files], alloc::vec![IMAGE_URL; images]]
-                .concat()
-                .join(",");
-            let inputs = parse(Some(raw(&alloc::format!("[{all}]")))).unwrap();
-            judge_counts(&inputs, settings).map_err(|reason| reason.to_string())
-        };
-        let mut settings = FetchSettings::default();
-        assert_eq!(counted(4, 4, &settings), Ok(()));
-        let nine = "Too many URL-based input sources: 9 (limit: 8)";
-        assert_eq!(counted(5, 4, &settings), Err(nine.into()));
-        settings.images.max_url_parts = 1;
-        let two = "Too many URL-based input sources: 2 (limit: 1)";
-        assert_eq!(counted(2, 2, &settings), Err(two.into()));
-        settings.images.max_url_parts = 0;
-        let images = "input_image URL sources are disabled by config";
-        assert_eq!(counted(2, 1, &settings), Err(images.into()));
-        assert_eq!(counted(2, 0, &settings), Ok(()));
-        settings.files.allow_url = false;
-        let files = "input_file URL sources are disabled by config";
-        assert_eq!(counted(1, 0, &settings), Err(files.into()));
-        settings.files.allow_url = true;
-        settings.max_url_parts = 0;
-        assert_eq!(counted(1, 0, &settings), Err(files.into()));
-        assert_eq!(counted(0, 0, &settings), Ok(()));
-    }
-
-    #[test]
-    fn sizes_and_types() {
-        let mut settings = FetchSettings::default();
-        settings.files.max_bytes = 4;
-        settings.images.max_bytes = 8;
-        let png: &[u8] = b"\x89PNG\r\n\x1a\n";
-        let judged = |kind, declared, bytes: &[u8]| judge(kind, declared, bytes, &settings).map_err(Cow::into_owned);
-        let (file, image) = (InputKind::File, InputKind::Image);
-        assert_eq!(judged(file, Some("text/plain"), b"1234"), Ok("text/plain".into()));
-        for (kind, declared, bytes, expected) in [
-            (
-                file,
-                Some("text/plain"),
-                &b"12345"[..],
-                "File too large: 5 bytes (limit: 4 bytes)",
-            ),
-            (image, None, b"123456789", "Image too large: 9 bytes (limit: 8 bytes)"),
-            (file, None, b"x", "input_file missing media type"),
-            (image, None, b"x", "input_image missing media type"),
-            (file, Some("text/x"), b"x", "Unsupported file MIME type: text/x"),
-            (
-                image,
-                Some("image/tiff"),
-                b"x",
-                "Unsupported image MIME type: image/tiff",
-            ),
-            (
-                image,
-                Some("image/png"),
-                b"%PDF-",
-                "Unsupported image MIME type: application/pdf",
-            ),
-        ] {
-            assert_eq!(judged(kind, declared, bytes), Err(expected.into()));
-        }
-        assert_eq!(
-            judged(image, Some("text/html"), png),
-            Ok("image/png".into()),
-            "what it is wins"
-        );
-        assert_eq!(judged(image, Some("image/gif"), b"x"), Ok("image/gif".into()));
-    }
-
-    #[test]
-    fn images_are_known_by_their_first_bytes() {
-        for (bytes, mime) in [
-            (&b"\xff\xd8\xff\xe0"[..], Some("image/jpeg")),
-            (b"GIF89a", Some("image/gif")),
-            (b"RIFF....WEBP", Some("image/webp")),
-            (b"....ftypheic", Some("image/heic")),
-            (b"....ftypmif1", Some("image/heif")),
-            (b"....ftypmp42", None),
-            (b"....ftyp", None),
-            (b"<svg", None),
-            (b"", None),
-        ] {
-            assert_eq!(sniff(bytes), mime);
-        }
+    fn urls_are_counted_by_kind() {
+        let both = alloc::format!("[{URL},{IMAGE_URL},{URL}]");
+        assert_eq!(count_urls(&parse(Some(raw(&both))).unwrap()), (2, 1));
     }
 }

@@ -29,11 +29,11 @@ use session::{Awaiting, Ready, Stage};
 use wire::{Challenge, RequestFrame, Tick, Waiter, write_error, write_event, write_ok};
 pub use wire::{ErrorCode, PROTOCOL, WireError};
 
+use crate::audit::AuditRecord;
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
-use crate::fetch::{FetchFault, Fetched};
-use crate::fetching::Fetching;
+use crate::fetch::{Asking, FetchContext, FetchFault, Fetched, Fetches};
 use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
@@ -61,10 +61,14 @@ pub struct Context<'a> {
     pub outbox: &'a mut Outbox,
     /// Where effects are started.
     pub calls: &'a mut Calls,
-    /// Where fetches are started.
-    pub fetching: &'a mut dyn Fetching,
+    /// Where URLs are fetched.
+    pub fetches: &'a mut Fetches,
+    /// Where the fetches ask.
+    pub exchanges: &'a mut dyn Asking,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
+    /// Where records for the journal go.
+    pub audit: &'a mut Vec<AuditRecord>,
 }
 
 /// What an upgraded request told about its sender.
@@ -455,6 +459,18 @@ impl Operator {
         let effect = cx.calls.start(effect, Owner::Operator);
         self.pending.insert(effect, pending);
         effect
+    }
+}
+
+impl Context<'_> {
+    fn fetching(&mut self) -> (&mut Fetches, FetchContext<'_>) {
+        let context = FetchContext {
+            now: self.now,
+            settings: &self.settings.fetch,
+            calls: self.calls,
+            exchanges: self.exchanges,
+        };
+        (self.fetches, context)
     }
 }
 

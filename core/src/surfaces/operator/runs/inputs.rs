@@ -13,15 +13,14 @@ use core::fmt::Write;
 use bytes::{Bytes, BytesMut};
 
 use super::{Flow, Run, RunKey, Step};
+use crate::audit::{AuditEvent, Surface};
 use crate::effect::{Completion, Effect, Outcome};
-use crate::fetch::{FetchAsker, FetchFault, Fetched};
+use crate::fetch::{FetchAsker, FetchFault, Fetched, SourceKind, check_count, check_inline};
 use crate::id::FetchId;
 use crate::json::write_string;
 use crate::report::Report;
 use crate::settings::AgentKind;
-use crate::surfaces::operator::inputs::{
-    Input, InputKind, MAX_TOTAL_BYTES, Source, extension, is_text, judge, judge_counts,
-};
+use crate::surfaces::operator::inputs::{self, Input, MAX_TOTAL_BYTES, Source, extension, is_text};
 use crate::surfaces::operator::wire::WireError;
 use crate::surfaces::operator::{Context, Operator, Pending};
 
@@ -74,8 +73,10 @@ impl Operator {
         if inputs.is_empty() {
             return self.begin(cx, run);
         }
-        if let Err(reason) = judge_counts(&inputs, &cx.settings.fetch) {
-            return Flow::End(Err(WireError::invalid(reason)));
+        let (files, images) = inputs::count_urls(&inputs);
+        if let Err(fault) = check_count(files, images, &cx.settings.fetch) {
+            tell_fault(cx, run, &fault);
+            return Flow::End(Err(invalid(&fault)));
         }
         let random: [u8; 16] = cx.random.bytes();
         run.inputs.boundary = random.iter().fold(String::with_capacity(32), |mut text, byte| {
@@ -93,8 +94,11 @@ impl Operator {
                 continue;
             };
             let (kind, mime, bytes) = (*kind, mime.take(), core::mem::take(bytes));
-            if let Err(error) = run.inputs.take(cx, at, kind, mime.as_deref(), None, bytes) {
-                return Flow::End(Err(error));
+            let judged = check_inline(kind, mime.as_deref(), &bytes, &cx.settings.fetch);
+            let taken = judged.and_then(|mime| run.inputs.take(cx, at, kind, mime, None, bytes));
+            if let Err(fault) = taken {
+                tell_fault(cx, run, &fault);
+                return Flow::End(Err(invalid(&fault)));
             }
         }
         self.fetch_next(cx, run)
@@ -114,9 +118,8 @@ impl Operator {
         else {
             return self.write_attachments(cx, run);
         };
-        let fetch = cx
-            .fetching
-            .start(cx.now, cx.calls, kind.source(), url, FetchAsker::Operator);
+        let (fetches, mut fetch_cx) = cx.fetching();
+        let fetch = fetches.start(&mut fetch_cx, *kind, url, FetchAsker::Operator);
         run.inputs.fetch = Some(fetch);
         run.step = Step::FetchingInput;
         self.fetches.insert(fetch, run.key);
@@ -134,8 +137,9 @@ impl Operator {
             run.inputs.fetch = None;
             let fetched = match event {
                 Ok(fetched) => fetched,
-                Err(FetchFault::Denied { text, .. } | FetchFault::Rejected { text, .. }) => {
-                    return Flow::End(Err(WireError::invalid(text)));
+                Err(fault) => {
+                    tell_fault(cx, run, &fault);
+                    return Flow::End(Err(invalid(&fault)));
                 }
             };
             let missing = run.inputs.parts.iter().position(|(_, part)| part.is_none());
@@ -143,11 +147,10 @@ impl Operator {
                 && let Some(kind) = run.inputs.parts.get(at).map(|(input, _)| input.kind)
             {
                 let origin = Some(fetched.url.origin());
-                let taken = run
-                    .inputs
-                    .take(cx, at, kind, Some(&fetched.mime), origin, fetched.bytes);
-                if let Err(error) = taken {
-                    return Flow::End(Err(error));
+                let taken = run.inputs.take(cx, at, kind, fetched.mime, origin, fetched.bytes);
+                if let Err(fault) = taken {
+                    tell_fault(cx, run, &fault);
+                    return Flow::End(Err(invalid(&fault)));
                 }
             }
             operator.fetch_next(cx, run)
@@ -224,12 +227,24 @@ impl Operator {
     pub(super) fn drop_inputs(&mut self, cx: &mut Context<'_>, run: &mut Run) {
         if let Some(fetch) = run.inputs.fetch.take() {
             self.fetches.remove(&fetch);
-            cx.fetching.cancel(cx.now, cx.calls, fetch);
+            let (fetches, mut fetch_cx) = cx.fetching();
+            fetches.cancel(&mut fetch_cx, fetch);
         }
         if let Some(path) = run.inputs.folder.take() {
             self.start(cx, Effect::Remove { path }, Pending::Cleanup);
         }
     }
+}
+
+fn invalid(fault: &FetchFault) -> WireError {
+    WireError::invalid(String::from(fault.text()))
+}
+
+/// Tells the journal why a run's input was not taken.
+fn tell_fault(cx: &mut Context<'_>, run: &Run, fault: &FetchFault) {
+    let mut record = fault.audit().on(run.caller, Surface::Ws);
+    record.run_id = Some(run.run_id.clone());
+    cx.audit.push(record);
 }
 
 /// A file that cannot be removed is worth a word, and no more.
@@ -291,25 +306,28 @@ impl Gathered {
         parts.filter_map(|(at, (input, part))| Some((at + 1, input, part.as_ref()?)))
     }
 
-    /// Judges a content and keeps it.
+    /// Keeps a content that was judged, if it is not too much with the others.
     fn take(
         &mut self,
         cx: &Context<'_>,
         at: usize,
-        kind: InputKind,
-        declared: Option<&str>,
+        kind: SourceKind,
+        mime: String,
         origin: Option<String>,
         bytes: Bytes,
-    ) -> Result<(), WireError> {
+    ) -> Result<(), FetchFault> {
         let settings = &cx.settings.fetch;
-        let mime = judge(kind, declared, &bytes, settings).map_err(WireError::invalid)?;
         let size = bytes.len();
         let total = self.all().map(|(_, _, part)| part.size as u64).sum::<u64>() + size as u64;
         if total > MAX_TOTAL_BYTES {
             let text = alloc::format!("Content too large: {total} bytes (limit: {MAX_TOTAL_BYTES} bytes)");
-            return Err(WireError::invalid(text));
+            return Err(FetchFault::Rejected {
+                record: AuditEvent::FetchRejected,
+                target: origin,
+                text,
+            });
         }
-        let content = if kind == InputKind::File && is_text(&mime) {
+        let content = if kind == SourceKind::File && is_text(&mime) {
             let text = String::from_utf8_lossy(&bytes);
             match text.char_indices().nth(settings.files.max_chars as usize) {
                 None => Content::Text(text.into_owned(), false),

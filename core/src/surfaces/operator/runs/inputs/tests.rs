@@ -1,4 +1,4 @@
-//! Runs with inputs: a desk for fetches that only remembers, effects that end when told.
+//! Runs with inputs: servers that answer when told, effects that end when told.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -8,14 +8,14 @@ use base64::Engine;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::audit::AuditEvent;
+use crate::audit::{AuditEvent, AuditRecord};
 use crate::auth::Authenticator;
 use crate::calls::Calls;
 use crate::effect::{Completion, Effect, ExitStatus, Fault, FaultKind, Outcome, Spawn};
-use crate::fetch::{FetchAsker, FetchFault, Fetched, SourceKind};
-use crate::fetching::Fetching;
-use crate::id::{ConnId, EffectId, FetchId};
+use crate::fetch::{Asking, FetchAsker, Fetches};
+use crate::id::{ConnId, EffectId, ExchangeId};
 use crate::machine::Output;
+use crate::outbound::{ClientResponse, Exchange, ExchangeEvent};
 use crate::outbox::Outbox;
 use crate::random::{Random, Seed};
 use crate::report::Report;
@@ -24,26 +24,25 @@ use crate::store::{Op, Reply, StoreReply, Version};
 use crate::surfaces::operator::params::RunParams;
 use crate::surfaces::operator::{Context, Operator};
 use crate::time::{Instant, Now, UnixMillis};
-use crate::url::Url;
 
+/// Servers that answer when told.
 #[derive(Default)]
-struct Desk {
-    started: Vec<(FetchId, SourceKind, String)>,
-    cancelled: Vec<FetchId>,
+struct Servers {
+    asked: Vec<(ExchangeId, Exchange)>,
+    cancelled: Vec<ExchangeId>,
     count: u64,
 }
 
-impl Fetching for Desk {
-    fn start(&mut self, _: Now, _: &mut Calls, kind: SourceKind, url: &str, asker: FetchAsker) -> FetchId {
-        assert_eq!(asker, FetchAsker::Operator);
+impl Asking for Servers {
+    fn start(&mut self, _: Now, _: &mut Calls, exchange: Exchange) -> ExchangeId {
         self.count += 1;
-        let id = FetchId::new(self.count).unwrap();
-        self.started.push((id, kind, url.into()));
+        let id = ExchangeId::new(self.count).unwrap();
+        self.asked.push((id, exchange));
         id
     }
 
-    fn cancel(&mut self, _: Now, _: &mut Calls, fetch: FetchId) {
-        self.cancelled.push(fetch);
+    fn cancel(&mut self, _: &mut Calls, exchange: ExchangeId) {
+        self.cancelled.push(exchange);
     }
 }
 
@@ -55,7 +54,10 @@ struct Rig {
     auth: Authenticator,
     outbox: Outbox,
     calls: Calls,
-    desk: Desk,
+    fetches: Fetches,
+    servers: Servers,
+    audit: Vec<AuditRecord>,
+    runs: u32,
     reports: Vec<Report>,
     /// Files that were written and not removed.
     files: Vec<(String, Bytes, u32)>,
@@ -94,7 +96,10 @@ impl Rig {
             random,
             outbox: Outbox::new(1_000_000),
             calls,
-            desk: Desk::default(),
+            fetches: Fetches::default(),
+            servers: Servers::default(),
+            audit: Vec::new(),
+            runs: 0,
             reports: Vec::new(),
             files: Vec::new(),
             removed: Vec::new(),
@@ -113,15 +118,18 @@ impl Rig {
             auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
-            fetching: &mut self.desk,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.servers,
             reports: &mut self.reports,
+            audit: &mut self.audit,
         };
         act(&mut self.operator, &mut cx)
     }
 
     /// Asks for a run; everything but fetches and programs ends at once.
     fn run(&mut self, agent: &str, inputs: &str) {
-        let id = alloc::format!("r{}", self.desk.count);
+        let id = alloc::format!("r{}", self.runs);
+        self.runs += 1;
         let params = alloc::format!(
             r#"{{"idempotencyKey":"{id}","message":"look","agentId":"{agent}","disableSession":true,"inputs":{inputs}}}"#
         );
@@ -137,7 +145,14 @@ impl Rig {
     }
 
     fn settle(&mut self) {
-        while let Some(output) = self.calls.take_output() {
+        loop {
+            while let Some((asker, id, event)) = self.fetches.take_event() {
+                assert_eq!(asker, FetchAsker::Operator);
+                self.with(|operator, cx| operator.fetch_event(cx, id, event));
+            }
+            let Some(output) = self.calls.take_output() else {
+                return;
+            };
             let Output::Start { effect, what } = output else {
                 continue;
             };
@@ -181,15 +196,26 @@ impl Rig {
         self.with(|operator, cx| operator.completed(cx, effect, outcome));
     }
 
-    fn fetched(&mut self, event: Result<(&str, &'static [u8]), FetchFault>) {
-        let (fetch, _, url) = self.desk.started.remove(0);
-        let event = event.map(|(mime, bytes)| Fetched {
-            url: Url::parse(&url).unwrap(),
-            status: 200,
-            mime: mime.into(),
-            bytes: Bytes::from_static(bytes),
-        });
-        self.with(|operator, cx| operator.fetch_event(cx, fetch, event));
+    /// The server that was asked first answers.
+    fn serve(&mut self, status: u16, mime: &str, body: &[u8]) {
+        let (id, _) = self.servers.asked.remove(0);
+        let head = ClientResponse {
+            status,
+            reason: "OK".into(),
+            headers: alloc::vec![("content-type".into(), mime.into())],
+        };
+        let mut events = alloc::vec![ExchangeEvent::Head(head)];
+        events.extend(
+            body.chunks(65_536)
+                .map(|piece| ExchangeEvent::Body(Bytes::copy_from_slice(piece))),
+        );
+        events.push(ExchangeEvent::End);
+        for event in events {
+            self.with(|_, cx| {
+                let (fetches, mut fetch_cx) = cx.fetching();
+                fetches.exchange_event(&mut fetch_cx, id, event);
+            });
+        }
         self.settle();
     }
 
@@ -278,27 +304,23 @@ fn text_is_cut_and_says_so() {
 fn urls_are_fetched_one_after_the_other_before_anything_else() {
     let mut rig = Rig::new(settings());
     let inputs = [
-        url("input_file", "https://a.example/one?secret"),
+        url("input_file", "https://1.1.1.1/one?secret"),
         data("input_file", "text/plain", b"two"),
-        url("input_image", "https://b.example/three"),
+        url("input_image", "http://8.8.8.8/three"),
     ];
     rig.run("goat", &alloc::format!("[{}]", inputs.join(",")));
     assert_eq!(rig.operator.runs(), 1, "it counts from the start");
-    let (_, kind, asked) = &rig.desk.started[0];
-    assert_eq!(
-        (*kind, asked.as_str()),
-        (SourceKind::File, "https://a.example/one?secret")
-    );
-    assert_eq!(rig.desk.started.len(), 1);
-    rig.fetched(Ok(("text/html", b"<p>1")));
-    assert_eq!(rig.desk.started[0].1, SourceKind::Image);
+    assert_eq!(rig.servers.asked.len(), 1, "one at a time");
+    assert_eq!(rig.servers.asked[0].1.request.url.target, "/one?secret");
+    rig.serve(200, "text/html", b"<p>1");
+    assert_eq!(rig.servers.asked[0].1.request.url.target, "/three");
     assert!(!rig.told().contains("agent.stream"));
-    rig.fetched(Ok(("application/octet-stream", PNG)));
+    rig.serve(200, "application/octet-stream", PNG);
     let told = rig.told();
     for line in [
-        "[input_file 1 of 3: (text/html, 4 bytes, from https://a.example); untrusted",
+        "[input_file 1 of 3: (text/html, 4 bytes, from https://1.1.1.1); untrusted",
         r#"[input_file 2 of 3: \"a \\\"b\\\".x\" (text/plain, 3 bytes); untrusted"#,
-        "[input_image 3 of 3: (image/png, 12 bytes, from https://b.example); it is attached]",
+        "[input_image 3 of 3: (image/png, 12 bytes, from http://8.8.8.8); it is attached]",
     ] {
         assert!(told.contains(line), "{told}");
     }
@@ -315,7 +337,7 @@ fn violations_end_the_run_before_it_begins() {
     for (inputs, text) in [
         (file(b"1234"), "File too large: 4 bytes (limit: 3 bytes)"),
         (
-            [url("input_file", "https://a.example/"), file(b"1234")].join(","),
+            [url("input_file", "https://1.1.1.1/"), file(b"1234")].join(","),
             "File too large: 4 bytes (limit: 3 bytes)",
         ),
         (
@@ -323,45 +345,42 @@ fn violations_end_the_run_before_it_begins() {
             "Unsupported image MIME type: image/tiff",
         ),
         (
-            url("input_image", "https://a.example/"),
+            url("input_image", "https://1.1.1.1/"),
             "input_image URL sources are disabled by config",
         ),
         (
-            alloc::vec![url("input_file", "https://a.example/"); 9].join(","),
+            alloc::vec![url("input_file", "https://1.1.1.1/"); 9].join(","),
             "Too many URL-based input sources: 9 (limit: 8)",
         ),
     ] {
         rig.run("program", &alloc::format!("[{inputs}]"));
         assert_eq!(rig.refusal(), text);
     }
-    assert_eq!(rig.desk.count, 0, "nothing is fetched for what is refused anyway");
-    for (event, text) in [
-        (
-            Err(FetchFault::Denied {
-                record: AuditEvent::SsrfBlocked,
-                text: "Blocked: private/internal IP address".into(),
-            }),
-            "Blocked: private/internal IP address",
-        ),
-        (
-            Err(FetchFault::Rejected {
-                record: AuditEvent::FetchRejected,
-                text: "Failed to fetch: 404 Not Found".into(),
-            }),
-            "Failed to fetch: 404 Not Found",
-        ),
-        (
-            Ok(("application/zip", &b"PK"[..])),
-            "Unsupported file MIME type: application/zip",
-        ),
+    assert_eq!(rig.servers.count, 0, "nothing is fetched for what is refused anyway");
+    let blocked = url("input_file", "http://127.0.0.1/");
+    rig.run("program", &alloc::format!("[{blocked}]"));
+    assert_eq!(
+        rig.refusal(),
+        "Blocked hostname or private/internal/special-use IP address"
+    );
+    assert_eq!(rig.servers.count, 0, "and nobody is asked for what is blocked");
+    let last = rig.audit.last().unwrap();
+    assert_eq!(
+        (last.event, last.run_id.as_deref()),
+        (AuditEvent::SsrfBlocked, Some("r5"))
+    );
+    for (status, mime, text) in [
+        (404, "text/plain", "Failed to fetch: 404 OK"),
+        (200, "application/zip", "Unsupported file MIME type: application/zip"),
     ] {
         rig.run(
             "program",
-            &alloc::format!("[{}]", url("input_file", "https://a.example/")),
+            &alloc::format!("[{}]", url("input_file", "https://1.1.1.1/")),
         );
-        rig.fetched(event);
+        rig.serve(status, mime, b"x");
         assert_eq!(rig.refusal(), text);
     }
+    assert_eq!(rig.audit.len(), 8, "each is told to the journal");
     assert!(rig.spawned.is_empty() && rig.operator.runs() == 0);
 }
 
@@ -371,10 +390,10 @@ fn all_inputs_together_have_a_limit() {
     settings.fetch.images.max_bytes = u64::MAX;
     let mut rig = Rig::new(settings);
     static HALF: [u8; 10_485_761] = [0; 10_485_761];
-    let image = url("input_image", "https://a.example/");
+    let image = url("input_image", "https://1.1.1.1/");
     rig.run("program", &alloc::format!("[{image},{image}]"));
-    rig.fetched(Ok(("image/gif", &HALF)));
-    rig.fetched(Ok(("image/gif", &HALF)));
+    rig.serve(200, "image/gif", &HALF);
+    rig.serve(200, "image/gif", &HALF);
     assert_eq!(
         rig.refusal(),
         "Content too large: 20971522 bytes (limit: 20971520 bytes)"
@@ -417,7 +436,6 @@ fn a_program_finds_attachments_in_files_that_go_with_the_run() {
     rig.settle();
     assert!(rig.files.is_empty());
     assert_eq!(rig.removed, ["/state/sessions/.attachments".to_string(), folder]);
-    rig.desk.count += 1;
     rig.run("program", &alloc::format!("[{}]", inputs[0]));
     assert_eq!(rig.removed.len(), 2, "swept once");
 }
@@ -458,13 +476,13 @@ fn a_run_is_cancelled_while_its_inputs_are_fetched() {
     let mut rig = Rig::new(settings());
     rig.run(
         "program",
-        &alloc::format!("[{}]", url("input_file", "https://a.example/")),
+        &alloc::format!("[{}]", url("input_file", "https://1.1.1.1/")),
     );
-    let fetch = rig.desk.started[0].0;
+    let exchange = rig.servers.asked[0].0;
     assert!(rig.with(|operator, cx| operator.cancel_run(cx, CONN, &[0; 32], false, "r0")));
-    assert_eq!(rig.desk.cancelled, [fetch]);
+    assert_eq!(rig.servers.cancelled, [exchange]);
     assert!(rig.told().contains("run was cancelled"));
-    rig.fetched(Ok(("text/plain", b"late")));
+    rig.serve(200, "text/plain", b"late");
     assert!(rig.spawned.is_empty() && rig.operator.runs() == 0);
 }
 
