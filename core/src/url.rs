@@ -3,6 +3,7 @@
 //! Whether a URL may be fetched is not decided here. Spec: `spec/hardening.md`.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -164,11 +165,11 @@ impl Url {
         let path = self.target.split('?').next().unwrap_or("/");
         let target = match location.as_bytes().first() {
             None | Some(b'#') => self.target.clone(),
-            Some(b'/') => String::from(location),
+            Some(b'/') => without_dots(location),
             Some(b'?') => alloc::format!("{path}{location}"),
             Some(_) => {
                 let folder = path.rfind('/').and_then(|last| path.get(..=last)).unwrap_or("/");
-                alloc::format!("{folder}{location}")
+                without_dots(&alloc::format!("{folder}{location}"))
             }
         };
         let origin = self.origin();
@@ -213,6 +214,26 @@ fn target_of(after: &str) -> String {
     } else {
         alloc::format!("/{after}")
     }
+}
+
+/// A target whose path has no `.` and `..` segments any more (RFC 3986 section 5.2.4).
+fn without_dots(target: &str) -> String {
+    let end = target.find(['?', '#']).unwrap_or(target.len());
+    let (path, after) = target.split_at(end);
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_folder = true;
+    for segment in path.split('/').skip(1) {
+        is_folder = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let slash = if is_folder && !kept.is_empty() { "/" } else { "" };
+    alloc::format!("/{}{slash}{after}", kept.join("/"))
 }
 
 fn authority_of(authority: &str) -> Result<(Host, Option<u16>), UrlFault> {
@@ -359,6 +380,12 @@ mod tests {
             ("?q", "https://a.example:444/x/y?q"),
             ("", "https://a.example:444/x/y?z"),
             ("#f", "https://a.example:444/x/y?z"),
+            ("../p", "https://a.example:444/p"),
+            ("../../../p/.", "https://a.example:444/p/"),
+            ("./", "https://a.example:444/x/"),
+            ("..", "https://a.example:444/"),
+            ("/a/./b/../c?../d", "https://a.example:444/a/c?../d"),
+            ("/a//b/", "https://a.example:444/a//b/"),
         ] {
             assert_eq!(
                 base.join(location).map(|url| url.to_string()).as_deref(),

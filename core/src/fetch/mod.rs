@@ -384,4 +384,6 @@ fn exchange(cx: &FetchContext<'_>, live: &Live, addresses: Vec<SocketAddr>) -> E
 }
 
 #[cfg(test)]
+mod over_links;
+#[cfg(test)]
 mod tests;

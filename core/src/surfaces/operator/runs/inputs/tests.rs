@@ -15,6 +15,7 @@ use crate::effect::{Completion, Effect, ExitStatus, Fault, FaultKind, Outcome, S
 use crate::fetch::{Asking, FetchAsker, Fetches};
 use crate::id::{ConnId, EffectId, ExchangeId};
 use crate::machine::Output;
+use crate::metrics::Metrics;
 use crate::outbound::{ClientResponse, Exchange, ExchangeEvent};
 use crate::outbox::Outbox;
 use crate::random::{Random, Seed};
@@ -57,6 +58,7 @@ struct Rig {
     fetches: Fetches,
     servers: Servers,
     audit: Vec<AuditRecord>,
+    metrics: Metrics,
     runs: u32,
     reports: Vec<Report>,
     /// Files that were written and not removed.
@@ -99,6 +101,7 @@ impl Rig {
             fetches: Fetches::default(),
             servers: Servers::default(),
             audit: Vec::new(),
+            metrics: Metrics::default(),
             runs: 0,
             reports: Vec::new(),
             files: Vec::new(),
@@ -122,6 +125,7 @@ impl Rig {
             exchanges: &mut self.servers,
             reports: &mut self.reports,
             audit: &mut self.audit,
+            metrics: &mut self.metrics,
         };
         act(&mut self.operator, &mut cx)
     }
