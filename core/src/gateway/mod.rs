@@ -9,6 +9,7 @@ mod deadlines;
 mod delivery;
 mod doors;
 mod drain;
+mod exchange;
 mod figures;
 mod http;
 mod outbound;
@@ -48,6 +49,7 @@ use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::surfaces::operator::{Context, Operator};
+use crate::surfaces::tools::Tools;
 use crate::time::{Instant, Now};
 
 /// Connections that are told "503" when there is no room for them. More than these are dropped without a word.
@@ -66,8 +68,11 @@ pub struct Gateway {
     routes: Routes,
     operator: Operator,
     calls: Calls,
-    fetches: Fetches,
     exchanges: Exchanges,
+    fetches: Fetches,
+    tools: Tools,
+    /// Tool calls that were cut short because the gateway went away.
+    lost_calls: u32,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -113,8 +118,10 @@ impl Gateway {
             routes: Routes::new(&settings),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
-            fetches: Fetches::default(),
             exchanges: Exchanges::default(),
+            fetches: Fetches::default(),
+            tools: Tools::new(&settings),
+            lost_calls: 0,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -244,7 +251,7 @@ impl Gateway {
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
             Timer::Answer => self.answer_held(now, id, connection),
-            Timer::Linger => self.abort(id, connection),
+            Timer::Linger => self.abort(now, id, connection),
         }
     }
 
@@ -260,8 +267,9 @@ impl Gateway {
                     journal.completed(now, &mut self.calls, &mut self.reports, effect, outcome);
                 }
             }
-            Some(Owner::Fetch) => self.fetch_effect(now, effect, outcome),
-            Some(Owner::Control | Owner::Tools) | None => {}
+            Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.completed(cx, effect, outcome)),
+            Some(Owner::Fetch) => self.with_fetches(now, |fetches, cx| fetches.completed(cx, effect, outcome)),
+            Some(Owner::Control) | None => {}
         }
     }
 
@@ -271,7 +279,8 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Fetch) | None => {}
+            Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.progressed(cx, effect, progress)),
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Fetch) | None => {}
         }
     }
 
@@ -282,6 +291,7 @@ impl Gateway {
         self.routes = Routes::new(&self.settings);
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
+        self.tools.reconfigure(&self.settings);
         self.reconfigure_journal();
         self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
     }
@@ -338,7 +348,7 @@ impl Machine for Gateway {
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
             Input::Sent { conn, bytes } => self.sent(conn, bytes),
-            Input::Gone { conn, why: _ } => self.gone(conn),
+            Input::Gone { conn, why: _ } => self.gone(now, conn),
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
             Input::Reconfigured { settings } => self.reconfigured(settings),
@@ -347,6 +357,7 @@ impl Machine for Gateway {
         }
         self.on_time(now);
         self.outbound_events(now);
+        self.answer_tools(now);
         self.drain_further(now);
         self.outbound_outputs();
         self.deliver(now);
@@ -371,6 +382,7 @@ impl Machine for Gateway {
             self.next_drain_deadline(),
             self.exchanges.next_deadline(),
             self.fetches.next_deadline(),
+            self.tools.next_deadline(),
             self.journal.as_ref().and_then(Journal::next_deadline),
         ];
         Output::Idle {

@@ -2,63 +2,96 @@
 //! connections goes to the adapter. Dialled connections are never in the table of accepted ones.
 
 use super::Gateway;
-use crate::effect::Outcome;
-use crate::fetch::{FetchAsker, FetchContext, Fetches};
-use crate::id::EffectId;
-use crate::outbound::Asker;
+use crate::fetch::{FetchAsker, FetchContext, FetchFault, Fetched, Fetches};
+use crate::id::FetchId;
+use crate::outbound::{Asker, ExchangeEvent};
+use crate::surfaces::tools::{Context, Tools};
 use crate::time::Now;
 
 impl Gateway {
-    /// Deadlines of exchanges and fetches.
+    /// Does something with the tools surface.
+    pub(super) fn with_tools<R>(&mut self, now: Now, act: impl FnOnce(&mut Tools, &mut Context<'_>) -> R) -> R {
+        let mut cx = Context {
+            now,
+            settings: &self.settings,
+            random: &mut self.random,
+            calls: &mut self.calls,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.exchanges,
+            reports: &mut self.reports,
+            audit: &mut self.audit,
+        };
+        act(&mut self.tools, &mut cx)
+    }
+
+    /// Does something with the fetches.
+    pub(super) fn with_fetches<R>(
+        &mut self,
+        now: Now,
+        act: impl FnOnce(&mut Fetches, &mut FetchContext<'_>) -> R,
+    ) -> R {
+        let mut cx = FetchContext {
+            now,
+            settings: &self.settings.fetch,
+            calls: &mut self.calls,
+            exchanges: &mut self.exchanges,
+        };
+        act(&mut self.fetches, &mut cx)
+    }
+
+    /// Deadlines of exchanges, fetches and tools.
     pub(super) fn outbound_on_time(&mut self, now: Now) {
         if self.exchanges.next_deadline().is_some_and(|at| at <= now.monotonic) {
             self.exchanges.on_deadline(now, &mut self.calls);
         }
         if self.fetches.next_deadline().is_some_and(|at| at <= now.monotonic) {
-            let (fetches, mut cx) = self.fetching(now);
-            fetches.on_deadline(&mut cx);
+            self.with_fetches(now, Fetches::on_deadline);
         }
-    }
-
-    /// An effect of a fetch is over.
-    pub(super) fn fetch_effect(&mut self, now: Now, effect: EffectId, outcome: Outcome) {
-        let (fetches, mut cx) = self.fetching(now);
-        fetches.completed(&mut cx, effect, outcome);
+        if self.tools.next_deadline().is_some_and(|at| at <= now.monotonic) {
+            self.with_tools(now, Tools::on_deadline);
+        }
     }
 
     /// Hands every event to whoever asked. What that causes may have events of its own: they are handed over too.
     pub(super) fn outbound_events(&mut self, now: Now) {
         loop {
             if let Some((asker, exchange, event)) = self.exchanges.take_event() {
+                self.count_exchange(asker, &event);
                 match asker {
                     Asker::Fetch => {
-                        let (fetches, mut cx) = self.fetching(now);
-                        fetches.exchange_event(&mut cx, exchange, event);
+                        self.with_fetches(now, |fetches, cx| fetches.exchange_event(cx, exchange, event));
                     }
                     Asker::Providers => {}
                 }
-            } else if let Some((asker, fetch, event)) = self.fetches.take_event() {
-                match asker {
-                    FetchAsker::Operator => {
-                        let (operator, mut cx) = self.operator(now);
-                        operator.fetch_event(&mut cx, fetch, event);
-                    }
-                    FetchAsker::Tools => {}
-                }
+            } else if let Some((asker, fetch, result)) = self.fetches.take_event() {
+                self.fetched(now, asker, fetch, result);
             } else {
                 return;
             }
         }
     }
 
-    fn fetching(&mut self, now: Now) -> (&mut Fetches, FetchContext<'_>) {
-        let context = FetchContext {
-            now,
-            settings: &self.settings.fetch,
-            calls: &mut self.calls,
-            exchanges: &mut self.exchanges,
+    const fn count_exchange(&mut self, asker: Asker, event: &ExchangeEvent) {
+        let outcome = match event {
+            ExchangeEvent::End => 0,
+            ExchangeEvent::Failed(_) => 1,
+            _ => return,
         };
-        (&mut self.fetches, context)
+        let [fetches, providers] = &mut self.metrics.exchanges;
+        match asker {
+            Asker::Fetch => fetches.add(outcome, 1),
+            Asker::Providers => providers.add(outcome, 1),
+        }
+    }
+
+    fn fetched(&mut self, now: Now, asker: FetchAsker, fetch: FetchId, result: Result<Fetched, FetchFault>) {
+        match asker {
+            FetchAsker::Tools => self.with_tools(now, |tools, cx| tools.fetch_event(cx, fetch, result)),
+            FetchAsker::Operator => {
+                let (operator, mut cx) = self.operator(now);
+                operator.fetch_event(&mut cx, fetch, result);
+            }
+        }
     }
 
     /// What is to be done with dialled connections.
