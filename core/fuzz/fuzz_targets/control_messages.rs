@@ -11,7 +11,8 @@ use portcullis_core::outbox::Outbox;
 use portcullis_core::random::{Random, Seed};
 use portcullis_core::report::{ControlFact, Report};
 use portcullis_core::settings::{ControlSettings, ProviderKey, Settings};
-use portcullis_core::surfaces::control::{ActiveProvider, Context, Control, NotConfigured, Steering, Switched};
+use portcullis_core::providers::{NotConfigured, Switched};
+use portcullis_core::surfaces::control::{ActiveProvider, Context, Control, Steering};
 use portcullis_core::time::{Instant, Now, UnixMillis};
 
 struct Nobody;

@@ -9,7 +9,6 @@ use core::time::Duration;
 
 use super::commands::Command;
 use super::session::Session;
-use super::steering::{ProviderHealth, Switched};
 use super::tokens::{Active, Stored};
 use super::{Context, Stage};
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
@@ -17,6 +16,7 @@ use crate::effect::Outcome;
 use crate::id::ConnId;
 use crate::machine::Peer;
 use crate::policy::address::AddressGroup;
+use crate::providers::{HealthReport, Switched};
 use crate::report::{ControlFact, Issued, Report};
 use crate::settings::ControlSettings;
 
@@ -182,9 +182,12 @@ pub(super) fn switched(cx: &mut Context<'_>, conn: ConnId, peer: Peer, token_id:
     );
 }
 
-pub(super) fn checked(cx: &mut Context<'_>, report: &[ProviderHealth]) {
-    let configured = report.iter().filter(|health| health.configured);
-    let providers = configured.map(|health| (health.key, health.outcome.clone().map(drop)));
+pub(super) fn checked(cx: &mut Context<'_>, report: &HealthReport) {
+    let configured = report.providers.iter().filter(|health| health.configured);
+    let providers = configured.map(|health| {
+        let why = health.error.clone().unwrap_or_default();
+        (health.provider, if health.ok { Ok(()) } else { Err(why) })
+    });
     let providers = providers.collect();
     fact(cx, ControlFact::HealthChecked { providers });
 }

@@ -23,7 +23,7 @@ use access::Rejections;
 use commands::Asked;
 use session::{Alarm, Stage};
 pub use session::{Due, Session};
-pub use steering::{ActiveProvider, NotConfigured, ProviderHealth, Steering, Switched, is_model_name};
+pub use steering::{ActiveProvider, ProviderAccess, Steering};
 use tokens::{TokenFile, Tokens};
 
 use crate::audit::AuditRecord;

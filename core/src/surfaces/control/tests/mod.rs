@@ -14,6 +14,7 @@ use super::*;
 use crate::effect::{Completion, Effect};
 use crate::machine::Output;
 use crate::outbox::Parcel;
+use crate::providers::{NotConfigured, Switched, Unconfigured, is_model};
 use crate::random::Seed;
 use crate::report::ControlFact;
 use crate::secret::Secret;
@@ -42,8 +43,12 @@ impl Steering for Fake {
     }
 
     fn switch(&mut self, to: ProviderKey, model: Option<&str>) -> Result<Switched, NotConfigured> {
+        if let Some(model) = model.filter(|model| !is_model(model)) {
+            return Err(NotConfigured::Model(model.into()));
+        }
         if !self.with_key.contains(&to) {
-            return Err(NotConfigured(to));
+            let why = Unconfigured::KeyMissing(to.key_variable());
+            return Err(NotConfigured::Provider { key: to, why });
         }
         if let Some(model) = model {
             self.models.insert(to, model.into());
