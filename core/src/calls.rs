@@ -17,6 +17,10 @@ pub enum Owner {
     Control,
     /// The layer that asks other servers.
     Outbound,
+    /// The tools.
+    Tools,
+    /// What fetches URLs that clients name.
+    Fetch,
     /// The audit journal.
     Journal,
 }

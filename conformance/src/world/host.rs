@@ -55,6 +55,11 @@ impl Host {
                 Ok(Completion::Done)
             }
             Effect::Rename { from, to } => self.rename(&from, to),
+            Effect::Remove { path } => {
+                let folder = format!("{path}/");
+                self.files.retain(|file, _| *file != path && !file.starts_with(&folder));
+                Ok(Completion::Done)
+            }
             Effect::ReadFile { path, max_bytes } => self.read(&path, max_bytes),
             Effect::RealPath { path } => self.real_path(&path),
             Effect::Spawn(spawn) => match programs::run(&spawn) {

@@ -7,9 +7,15 @@ mod closing;
 mod connection;
 mod deadlines;
 mod delivery;
+mod doors;
 mod drain;
+mod figures;
 mod http;
 mod outbound;
+mod probes;
+mod routes;
+mod telling;
+mod upgrade;
 mod websocket;
 
 use alloc::boxed::Box;
@@ -21,10 +27,12 @@ use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 
 use answers::Answers;
-use connection::{Connection, Counted, Stage};
+use connection::{Connection, Counted, Stage, TurnedAway};
 use deadlines::{Deadlines, Timer};
-use drain::Draining;
+use drain::Drain;
+use routes::Routes;
 
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Journal};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
@@ -32,9 +40,9 @@ use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
 use crate::machine::{CloseHow, Input, Machine, Output, Peer};
+use crate::metrics::Metrics;
 use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
-use crate::policy::address::{AddressGroup, is_loopback};
 use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -54,6 +62,7 @@ pub struct Gateway {
     auth: Authenticator,
     admission: Admission,
     answers: Answers,
+    routes: Routes,
     operator: Operator,
     calls: Calls,
     exchanges: Exchanges,
@@ -62,10 +71,14 @@ pub struct Gateway {
     outbox: Outbox,
     outputs: VecDeque<Output>,
     reports: Vec<Report>,
+    /// Records that the journal has not taken in yet.
+    audit: Vec<AuditRecord>,
+    journal: Option<Journal>,
+    metrics: Metrics,
     /// Connections whose last bytes are in the outbox.
     flush: Vec<ConnId>,
-    draining: Option<Draining>,
-    turned_away: TurnedAway,
+    draining: Option<Drain>,
+    turned_away: TurnedAwayCount,
     /// How often each kind of report was told.
     repeats: BTreeMap<&'static str, Repeats>,
     /// Connections that are open only to be told that there is no room.
@@ -73,7 +86,7 @@ pub struct Gateway {
 }
 
 #[derive(Debug, Default)]
-struct TurnedAway {
+struct TurnedAwayCount {
     count: u64,
     reported_at: Option<Instant>,
 }
@@ -85,12 +98,17 @@ impl Gateway {
         let settings = settings.raised_to_floors();
         let mut random = Random::new(seed);
         let mut calls = Calls::default();
+        let journal = settings
+            .audit
+            .as_ref()
+            .map(|audit| Journal::new(audit.clone(), &mut calls));
         Self {
             started: now,
             auth: Authenticator::new(&settings.auth, &mut random),
             random,
             admission: Admission::default(),
-            answers: Answers::new(&settings.gateway),
+            answers: Answers::new(&settings),
+            routes: Routes::new(&settings),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
             exchanges: Exchanges::default(),
@@ -99,9 +117,12 @@ impl Gateway {
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
             reports: Vec::new(),
+            audit: alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)],
+            journal,
+            metrics: Metrics::default(),
             flush: Vec::new(),
             draining: None,
-            turned_away: TurnedAway::default(),
+            turned_away: TurnedAwayCount::default(),
             repeats: BTreeMap::new(),
             turned_away_open: 0,
             settings,
@@ -115,22 +136,32 @@ impl Gateway {
     }
 
     fn opened(&mut self, now: Now, id: ConnId, peer: Peer) {
-        if self.draining == Some(Draining::Closing) {
+        if self.is_closing() {
             return self.drop_unheard(id);
         }
-        let group = AddressGroup::of(peer).filter(|_| !is_loopback(peer));
-        let counted = if self.draining.is_some() {
-            Counted::No
+        let group = self.group_at_first(peer);
+        let counted = if !self.is_admitted(peer) {
+            self.reports.push(Report::DoorShut {
+                conn: id,
+                peer,
+                reason: "address_not_allowed",
+                setting: "gateway.allowedNetworks",
+            });
+            self.metrics.turned_away.add(1, 1);
+            Counted::No(TurnedAway::Stranger)
+        } else if self.draining.is_some() {
+            Counted::No(TurnedAway::NoRoom)
         } else {
             match self.admission.open(group, &self.settings.gateway) {
                 Ok(()) => Counted::Pending(group),
                 Err(setting) => {
                     self.turned_away(now, setting);
-                    Counted::No
+                    Counted::No(TurnedAway::NoRoom)
                 }
             }
         };
-        if counted == Counted::No {
+        let is_served = !matches!(counted, Counted::No(_));
+        if !is_served {
             if self.turned_away_open >= MAX_TURNED_AWAY {
                 return self.drop_unheard(id);
             }
@@ -138,12 +169,12 @@ impl Gateway {
         }
         let http = &self.settings.gateway.http;
         // Who is turned away gets an answer if it asks soon, and makes place for the next one if not.
-        let patience = if counted == Counted::No {
-            http.header_timeout.min(TURN_AWAY)
-        } else {
+        let patience = if is_served {
             http.header_timeout
+        } else {
+            http.header_timeout.min(TURN_AWAY)
         };
-        let mut connection = Box::new(Connection::new(peer, now.wall, http.max_body_bytes, counted));
+        let mut connection = Box::new(Connection::new(peer, now.wall, counted));
         connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
         self.keep(id, connection);
     }
@@ -157,23 +188,24 @@ impl Gateway {
     }
 
     fn received(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) {
+        self.metrics.bytes.add(0, bytes.len() as u64);
         self.with(now, id, |gateway, connection| match &mut connection.stage {
-            Stage::Http(http) => {
-                http.received(bytes);
+            Stage::Http(stage) => {
+                stage.http.received(bytes);
                 gateway.drive_http(now, id, connection);
             }
-            Stage::Operator(_) => gateway.drive_websocket(now, id, connection, bytes),
-            Stage::Ended => {}
+            Stage::WebSocket(_) => gateway.drive_websocket(now, id, connection, bytes),
+            Stage::Flushing | Stage::Ended => {}
         });
     }
 
     fn read_closed(&mut self, now: Now, id: ConnId) {
         self.with(now, id, |gateway, connection| match &mut connection.stage {
-            Stage::Http(http) => {
-                http.read_closed();
+            Stage::Http(stage) => {
+                stage.http.read_closed();
                 gateway.drive_http(now, id, connection);
             }
-            Stage::Operator(_) | Stage::Ended => gateway.flush_after(now, id, connection),
+            Stage::WebSocket(_) | Stage::Flushing | Stage::Ended => gateway.flush_after(now, id, connection),
         });
     }
 
@@ -195,6 +227,9 @@ impl Gateway {
             let (operator, mut cx) = self.operator(now);
             operator.on_deadline(&mut cx);
         }
+        if let Some(journal) = &mut self.journal {
+            journal.on_deadline(now, &mut self.calls);
+        }
         self.outbound_on_time(now);
     }
 
@@ -205,6 +240,7 @@ impl Gateway {
             Timer::Idle | Timer::Header | Timer::Body => self.http_timed_out(now, id, connection, timer),
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
+            Timer::Answer => self.answer_held(now, id, connection),
             Timer::Linger => self.abort(id, connection),
         }
     }
@@ -216,7 +252,12 @@ impl Gateway {
                 operator.completed(&mut cx, effect, outcome);
             }
             Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
-            Some(Owner::Control | Owner::Journal) | None => {}
+            Some(Owner::Journal) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.completed(now, &mut self.calls, &mut self.reports, effect, outcome);
+                }
+            }
+            Some(Owner::Control | Owner::Tools | Owner::Fetch) | None => {}
         }
     }
 
@@ -226,16 +267,19 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Control | Owner::Outbound | Owner::Journal) | None => {}
+            Some(Owner::Outbound | Owner::Journal | Owner::Control | Owner::Tools | Owner::Fetch) | None => {}
         }
     }
 
     fn reconfigured(&mut self, settings: Arc<Settings>) {
         self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
-        self.answers = Answers::new(&self.settings.gateway);
+        self.answers = Answers::new(&self.settings);
+        self.routes = Routes::new(&self.settings);
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
+        self.reconfigure_journal();
+        self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
     }
 
     /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
@@ -246,7 +290,7 @@ impl Gateway {
         act(self, &mut connection);
         match self.outbox.take_for(id) {
             Some(parcel) => self.deliver_to(now, &mut connection, parcel),
-            None => connection.seal_if_over(),
+            None => connection.handed_over(),
         }
         self.keep(id, connection);
     }
@@ -266,41 +310,10 @@ impl Gateway {
             outbox: &mut self.outbox,
             calls: &mut self.calls,
             reports: &mut self.reports,
+            audit: &mut self.audit,
+            metrics: &mut self.metrics,
         };
         (&mut self.operator, context)
-    }
-
-    /// Hands the reports over, those of each kind at a bounded rate.
-    fn tell(&mut self, now: Now) {
-        for report in self.reports.drain(..) {
-            let kind = report.kind();
-            let Some(count) = self.repeats.entry(kind).or_default().tell(now.monotonic) else {
-                continue;
-            };
-            if count > 0 {
-                let left_out = Report::LeftOut {
-                    kind,
-                    level: report.level(),
-                    count,
-                };
-                self.outputs.push_back(Output::Report(Box::new(left_out)));
-            }
-            self.outputs.push_back(Output::Report(Box::new(report)));
-        }
-    }
-
-    /// Somebody found no room; the log hears of it at most once a second.
-    fn turned_away(&mut self, now: Now, setting: &'static str) {
-        self.turned_away.count += 1;
-        let quiet = self
-            .turned_away
-            .reported_at
-            .is_some_and(|at| now.monotonic.since(at).as_secs() < 1);
-        if !quiet {
-            let count = core::mem::take(&mut self.turned_away.count);
-            self.turned_away.reported_at = Some(now.monotonic);
-            self.reports.push(Report::TurnedAway { count, setting });
-        }
     }
 }
 
@@ -323,7 +336,7 @@ impl Machine for Gateway {
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
             Input::Reconfigured { settings } => self.reconfigured(settings),
-            Input::Drain => self.drain(now),
+            Input::Drain { how } => self.drain(now, how),
             Input::Tick => {}
         }
         self.on_time(now);
@@ -342,13 +355,16 @@ impl Machine for Gateway {
             return output;
         }
         if self.is_drained() {
-            return Output::Drained;
+            return Output::Drained {
+                clean: self.ended_clean(),
+            };
         }
         let deadlines = [
             self.deadlines.next(),
             self.operator.next_deadline(),
             self.next_drain_deadline(),
             self.exchanges.next_deadline(),
+            self.journal.as_ref().and_then(Journal::next_deadline),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),

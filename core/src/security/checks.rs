@@ -4,10 +4,11 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::access;
-use super::facts::{Exposure, Facts, Firewall, TailnetPublishing};
+use super::facts::{Facts, Firewall, TailnetPublishing};
 use super::files;
 use super::finding::{Finding, Severity};
 use super::urls;
+use crate::policy::bind::Class;
 
 /// One check: adds what it finds.
 pub(super) type Check = fn(&Facts<'_>, &mut Vec<Finding>);
@@ -54,7 +55,7 @@ fn bind_wildcard(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     if let Some(address) = addresses
         .into_iter()
         .flatten()
-        .find(|address| Exposure::of(address.ip()) == Exposure::Wildcard)
+        .find(|address| Class::of(address.ip()) == Class::Wildcard)
     {
         let detail = format!("The gateway listens on {address}: every network that this machine is in can reach it.");
         found.push(
@@ -94,7 +95,7 @@ fn firewall(facts: &Facts<'_>, found: &mut Vec<Finding>) {
         return;
     }
     let severity = match facts.exposure() {
-        Exposure::Public | Exposure::Wildcard => Severity::Critical,
+        Class::Public | Class::Wildcard => Severity::Critical,
         _ => Severity::Warn,
     };
     let port = facts.bind.configured.port();
@@ -128,7 +129,7 @@ fn tailnet(facts: &Facts<'_>, found: &mut Vec<Finding>) {
             .fix("Set gateway.tailscale.mode to off or serve."),
         ),
     }
-    if facts.exposure() == Exposure::Tailnet && !facts.tailnet_acl_attested {
+    if facts.exposure() == Class::Tailnet && !facts.tailnet_acl_attested {
         found.push(
             Finding::new(
                 "gateway.tailnet_acl_unverified",
@@ -142,7 +143,7 @@ fn tailnet(facts: &Facts<'_>, found: &mut Vec<Finding>) {
 }
 
 fn tls_missing(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    let exposed = !matches!(facts.exposure(), Exposure::Loopback | Exposure::Tailnet);
+    let exposed = !matches!(facts.exposure(), Class::Loopback | Class::Tailnet);
     if exposed && !facts.tls && facts.settings.doors.trusted_proxies.is_empty() {
         found.push(
             Finding::new(

@@ -2,8 +2,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
+use crate::policy::bind::Class;
 use crate::settings::Settings;
 use crate::time::UnixMillis;
 
@@ -53,49 +54,6 @@ pub struct Bind {
     pub configured: SocketAddr,
     /// By its sockets, when it runs.
     pub live: Option<SocketAddr>,
-}
-
-/// How far a bind address reaches.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Exposure {
-    /// This machine.
-    Loopback,
-    /// 100.64.0.0/10 and fd7a:115c:a1e0::/48.
-    Tailnet,
-    /// Private networks.
-    Lan,
-    /// Everybody.
-    Public,
-    /// Every address that the machine has.
-    Wildcard,
-}
-
-impl Exposure {
-    /// How far this address reaches.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            address if address.is_loopback() => Self::Loopback,
-            address if address.is_unspecified() => Self::Wildcard,
-            IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64 => Self::Tailnet,
-            IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() => Self::Lan,
-            IpAddr::V6(v6) if v6.segments()[..3] == [0xfd7a, 0x115c, 0xa1e0] => Self::Tailnet,
-            IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() => Self::Lan,
-            _ => Self::Public,
-        }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Loopback => "loopback",
-            Self::Tailnet => "tailnet",
-            Self::Lan => "lan",
-            Self::Public => "public",
-            Self::Wildcard => "all addresses",
-        }
-    }
 }
 
 /// The shared secret, without the secret.
@@ -203,14 +161,14 @@ pub struct Probe {
 impl Facts<'_> {
     /// How far the gateway reaches: by its sockets if it runs, by its settings otherwise.
     #[must_use]
-    pub fn exposure(&self) -> Exposure {
-        Exposure::of(self.bind.live.unwrap_or(self.bind.configured).ip())
+    pub fn exposure(&self) -> Class {
+        Class::of(self.bind.live.unwrap_or(self.bind.configured).ip())
     }
 
     /// Whether others than this machine can reach it.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        self.exposure() != Exposure::Loopback
+        self.exposure() != Class::Loopback
     }
 
     /// Whether a credential is asked for.

@@ -11,9 +11,7 @@ mod urls;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{
-    Bind, Exposure, Facts, FileFact, FileRole, Firewall, Probe, Suppression, TailnetPublishing, TokenFacts,
-};
+pub use facts::{Bind, Facts, FileFact, FileRole, Firewall, Probe, Suppression, TailnetPublishing, TokenFacts};
 pub use finding::{AuditReport, Finding, Severity, Summary};
 
 use alloc::vec::Vec;

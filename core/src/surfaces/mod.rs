@@ -4,3 +4,5 @@
 pub mod control;
 #[cfg(feature = "operator")]
 pub mod operator;
+#[cfg(feature = "tools")]
+pub mod tools;

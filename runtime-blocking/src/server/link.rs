@@ -128,9 +128,13 @@ impl Link {
         flow.over = true;
         let unsent = !flow.queue.is_empty() || flow.stuck;
         flow.queue = VecDeque::new();
+        // A connection that has ended in both directions holds nobody: closing it is enough.
+        let ended = flow.read_ended && flow.write_ended && !unsent;
         self.held.store(true, Ordering::Release);
         drop(flow);
-        self.socket.end(unsent);
+        if !ended {
+            self.socket.end(unsent);
+        }
         self.stuck.notify_one();
         self.resumed.notify_one();
     }
@@ -219,7 +223,8 @@ impl Flow {
                     *slice = IoSlice::new(bytes);
                     used += 1;
                 }
-                socket.send(slices.get(..used).unwrap_or_default())?
+                let then_end = self.closing && used == self.queue.len();
+                socket.send(slices.get(..used).unwrap_or_default(), then_end)?
             };
             *sent = sent.saturating_add(count);
             self.take(count);
@@ -255,7 +260,7 @@ impl Tls {
         let mut said_goodbye = false;
         loop {
             while !self.wire.is_empty() {
-                let count = socket.send(&[IoSlice::new(&self.wire)])?;
+                let count = socket.send(&[IoSlice::new(&self.wire)], false)?;
                 self.wire.advance(count);
             }
             // Plain bytes count as sent when the whole record that carries them is.

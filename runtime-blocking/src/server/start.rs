@@ -44,6 +44,7 @@ pub(super) fn begin<M: Machine + Send + 'static>(
         | Effect::WriteFile { .. }
         | Effect::Append { .. }
         | Effect::Rename { .. }
+        | Effect::Remove { .. }
         | Effect::RealPath { .. } => in_pool(hub, &hub.pools.files, effect, move || files::run(&what)),
         Effect::Dial(dial) => match hub.threads.enter() {
             None => Err(String::from("no thread is left for another connection")),

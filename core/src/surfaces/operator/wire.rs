@@ -8,7 +8,7 @@ use core::time::Duration;
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use super::fields::{self, INVALID_JSON, Reason};
+use crate::fields::{self, INVALID_JSON, Reason};
 use crate::json::{Object, ObjectFault, write_number, write_string, write_value};
 
 /// The version of the protocol.
@@ -86,7 +86,7 @@ pub struct WireError {
     /// For people.
     pub message: Cow<'static, str>,
     /// JSON text of `details`, if any.
-    pub details: Option<&'static str>,
+    pub details: Option<Cow<'static, str>>,
     /// Whether the same request may succeed later, and how much later.
     pub retry: Option<Option<Duration>>,
 }
@@ -126,7 +126,7 @@ impl WireError {
         out.put_slice(self.code.as_str().as_bytes());
         out.put_slice(b"\",\"message\":");
         write_string(out, &self.message);
-        if let Some(details) = self.details {
+        if let Some(details) = &self.details {
             out.put_slice(b",\"details\":");
             out.put_slice(details.as_bytes());
         }
@@ -185,6 +185,14 @@ pub(super) struct Challenge<'a> {
 pub(super) struct Tick {
     pub(super) ts: u64,
     pub(super) uptime_ms: u64,
+}
+
+/// `shutdown`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shutdown {
+    pub(super) reason: &'static str,
+    pub(super) restart_expected_ms: Option<u32>,
 }
 
 /// `agent.stream`.
