@@ -66,14 +66,14 @@ numbered!(
     "x"
 );
 numbered!(
-    /// A chat with an AI provider; named by the core.
-    ChatId,
-    "t"
-);
-numbered!(
     /// A fetch of what a URL holds; named by the core.
     FetchId,
     "f"
+);
+numbered!(
+    /// A chat with an AI provider; named by the core.
+    ChatId,
+    "t"
 );
 
 /// A listening socket, in the order in which the embedding program opened them.

@@ -267,7 +267,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound | Owner::Journal | Owner::Control | Owner::Tools | Owner::Fetch) | None => {}
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Fetch) | None => {}
         }
     }
 

@@ -44,6 +44,7 @@ fn load_with(file: Option<&Path>, env: &[(&str, &str)], set: &[&str], flags: &Fl
         set: &set,
         flags,
         working_dir: Path::new("/work-dir"),
+        purpose: Purpose::Gateway,
     };
     load(&sources, fresh_token(Seed([5; 32])))
 }
@@ -59,7 +60,7 @@ fn problems(result: Result<Loaded, Problems>) -> Vec<String> {
 #[test]
 fn without_sources_the_defaults_hold_and_the_door_is_locked() {
     let loaded = load_set(&[]).unwrap();
-    assert_eq!((loaded.host.as_str(), loaded.port), ("127.0.0.1", 18_789));
+    assert_eq!((&loaded.bind, loaded.port), (&Bind::Host("127.0.0.1".into()), 18_789));
     assert_eq!(
         loaded.core.gateway,
         portcullis_core::settings::GatewaySettings::default()
@@ -101,8 +102,8 @@ fn flags_stand_above_set_above_environment_above_file_above_defaults() {
     let seen = |env: &[(&str, &str)], set: &[&str], flags: &Flags| {
         let loaded = load_with(file, env, set, flags).unwrap();
         assert_eq!(
-            (loaded.host.as_str(), loaded.core.gateway.path.as_str()),
-            ("::1", "/file")
+            (&loaded.bind, loaded.core.gateway.path.as_str()),
+            (&Bind::Host("::1".into()), "/file")
         );
         (loaded.port, loaded.token.unwrap().reveal().to_owned())
     };
@@ -154,9 +155,9 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
         "gateway.maxPayloadBytes: must be a whole number of bytes from 0 to 4294967295, is text".into(),
         "gateway.tickIntervalMs: must be a whole number of milliseconds from 0 to 31536000000".into(),
         "gateway.handshakeTimeoutMs: must be a whole number of milliseconds from 0 to 31536000000".into(),
-        "gateway.token: unknown key (did you mean gateway.auth.token?)".into(),
+        "gateway.token: unknown key: use gateway.auth.token or OPENCLAW_GATEWAY_TOKEN".into(),
         "gateway.auth.token: must be at least 8 characters long; clients cannot send a shorter token".into(),
-        "gateway.auth.mode: must be \"token\" or \"none\"".into(),
+        "gateway.auth.mode: must be \"token\", \"password\", \"trusted-proxy\" or \"none\"".into(),
         "gateway.auth.mode: a key must not contain dots here; write one object inside the other".into(),
         "gateway.http: must be an object in braces, is a number".into(),
         "session.mode: must be \"daily\", \"idle\" or \"never\"".into(),
@@ -176,7 +177,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
         "--set gatewy.port: unknown key (did you mean gateway.port?)".into(),
         "--set: must be path=json, for example gateway.rateLimitPerMinute=600".into(),
         "--port: must be a whole number from 0 to 65535, is text".into(),
-        "--bind: must be an address or a host name, for example 127.0.0.1, ::1 or localhost".into(),
+        "--bind: must be an address or localhost, for example 127.0.0.1, ::1 or 100.64.0.7".into(),
         "--token: must be at least 8 characters long; clients cannot send a shorter token".into(),
         "--no-auth: does not go with --token; leave one of them out".into(),
     ] {
@@ -184,7 +185,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
     }
     assert!(
         told.iter()
-            .any(|line| line.starts_with("gateway.allowedOrigins: must be origins")),
+            .any(|line| line.starts_with("gateway.allowedOrigins: item 2 is wrong: origins are")),
         "{told:#?}"
     );
     assert_eq!(told.len(), 31, "{told:#?}");
@@ -218,10 +219,11 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
 
 #[test]
 fn every_number_below_its_floor_is_raised_to_it() {
-    for key in keys::KEYS {
+    for key in keys::all() {
         let floor = match &key.kind {
             keys::Kind::Time { floor, .. } => *floor,
             keys::Kind::Count { floor, .. } | keys::Kind::Bytes { floor, .. } => u64::from(*floor),
+            keys::Kind::Size { floor, .. } => *floor,
             _ => continue,
         };
         let read = |value: u64| {
@@ -234,6 +236,7 @@ fn every_number_below_its_floor_is_raised_to_it() {
                 }
                 keys::Kind::Count { field, .. } => u64::from(*field(&mut draft)),
                 keys::Kind::Bytes { field, .. } => *field(&mut draft) as u64,
+                keys::Kind::Size { field, .. } => *field(&mut draft),
                 _ => unreachable!(),
             }
         };
@@ -275,8 +278,8 @@ fn set_takes_json5_and_plain_words() {
     assert_eq!(loaded.core.gateway.max_in_flight, 1_000);
     assert_eq!(loaded.core.auth.window, Duration::from_millis(0x1000));
     assert_eq!(
-        (loaded.host.as_str(), loaded.core.gateway.path.as_str()),
-        ("localhost", "/a=b")
+        (&loaded.bind, loaded.core.gateway.path.as_str()),
+        (&Bind::Host("localhost".into()), "/a=b")
     );
     assert_eq!(
         loaded.core.operator.session_reset,
@@ -375,12 +378,12 @@ fn secrets_are_not_printed() {
 proptest::proptest! {
     /// Whatever a file or an option holds: settings or mistakes come of it, never a panic.
     #[test]
-    fn any_text_is_settings_or_mistakes(text in "[\\[\\]{}:,'\"a-z0-9.+x/*\\\\ -]{0,40}", index in 0..keys::KEYS.len()) {
+    fn any_text_is_settings_or_mistakes(text in "[\\[\\]{}:,'\"a-z0-9.+x/*\\\\ -]{0,40}", index in 0..keys::all().count()) {
         let (mut draft, mut problems) = (Draft::new(None), Vec::new());
         let value = document::parse(&text).unwrap_or_else(|_| text.as_str().into());
         let mut reader = Reader::new(&mut draft, &mut problems, Source::File);
         reader.root(&value);
-        reader.at(keys::KEYS[index].path, &value);
+        reader.at(keys::all().nth(index).unwrap().path, &value);
         reader.at(&text, &value);
     }
 }

@@ -9,6 +9,7 @@
 
 mod binary;
 mod call;
+mod config;
 mod fake_gateway;
 mod gateway;
 mod process;
