@@ -36,7 +36,7 @@ const SWITCHES: [&str; 6] = [
 ];
 
 /// The commands, for help.
-const COMMANDS: [&str; 4] = ["gateway", "call", "config", "token"];
+const COMMANDS: [&str; 5] = ["gateway", "control", "call", "config", "token"];
 
 /// What the command line comes to.
 pub(super) enum Parsed {

@@ -2,6 +2,8 @@
 
 use argh::FromArgs;
 
+use super::control::ControlCommand;
+
 /// A fail-closed control-plane gateway for agents.
 #[derive(FromArgs)]
 #[argh(
@@ -19,6 +21,7 @@ pub(super) struct Arguments {
 #[argh(subcommand)]
 pub(super) enum Command {
     Gateway(Box<GatewayCommand>),
+    Control(Box<ControlCommand>),
     Call(CallCommand),
     Config(ConfigCommand),
     Token(TokenCommand),

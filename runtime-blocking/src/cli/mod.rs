@@ -7,6 +7,7 @@ mod bind;
 mod call;
 mod commands;
 mod config;
+mod control;
 mod logging;
 mod reload;
 mod remote;
@@ -146,6 +147,7 @@ pub fn run(runtime: &dyn Runtime, mut process: Process) -> u8 {
                 remote::run(&command, &mut process).map_err(Refusal::from)
             }
             Command::Gateway(command) => start::run(runtime, &command, &mut process),
+            Command::Control(command) => control::run(runtime, &command, &mut process),
             Command::Config(command) => config::run(&command, &mut process),
             Command::Token(command) => token::run(&command, &mut process),
         },
