@@ -22,6 +22,7 @@ use async_io::Async;
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::remote::Request;
 pub use portcullis_blocking::remote::{Ready, Remote};
+pub use portcullis_blocking::reporting::Reporter;
 use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::{ClientTls, ServerTls};
@@ -51,6 +52,8 @@ pub struct Host {
     pub remote: Remote,
     /// Called once connections are taken and signals are heeded.
     pub ready: Ready,
+    /// Where the machine's reports go.
+    pub reports: Reporter,
 }
 
 impl Host {
@@ -65,6 +68,7 @@ impl Host {
             listener_tls: None,
             remote: Remote::default(),
             ready: Ready::default(),
+            reports: Reporter::default(),
         }
     }
 }
@@ -81,7 +85,8 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     let (drained, ended) = bounded(1);
     let (done, completions) = unbounded();
     let effects = Effects::new(host.store, host.tls, done);
-    let driver = Driver::new(machine, host.clock, effects, watch::Watch::new()?, &executor, drained);
+    let watch = watch::Watch::new()?;
+    let driver = Driver::new(machine, host.clock, effects, watch, host.reports, &executor, drained);
     driver.listener_tls.set(host.listener_tls).ok();
     for (number, listener) in (0..=u16::MAX).zip(listeners) {
         driver.listen(listener, ListenerId(number))?;

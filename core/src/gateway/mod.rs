@@ -257,7 +257,7 @@ impl Gateway {
                     journal.completed(now, &mut self.calls, &mut self.reports, effect, outcome);
                 }
             }
-            Some(Owner::Tools | Owner::Fetch) | None => {}
+            Some(Owner::Control | Owner::Tools | Owner::Fetch) | None => {}
         }
     }
 
@@ -267,7 +267,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Fetch) | None => {}
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Fetch) | None => {}
         }
     }
 

@@ -27,6 +27,7 @@ use portcullis_core::settings::GatewaySettings;
 use self::hub::Hub;
 use crate::clock::Clock;
 pub use crate::remote::{Ready, Remote};
+pub use crate::reporting::Reporter;
 use crate::signals::SignalPlan;
 use crate::store::Store;
 use crate::tls::{ClientTls, ServerTls};
@@ -58,6 +59,8 @@ pub struct Host {
     pub remote: Remote,
     /// Called once connections are taken and signals are heeded.
     pub ready: Ready,
+    /// Where the machine's reports go.
+    pub reports: Reporter,
 }
 
 impl Host {
@@ -73,6 +76,7 @@ impl Host {
             listener_tls: None,
             remote: Remote::default(),
             ready: Ready::default(),
+            reports: Reporter::default(),
         }
     }
 
