@@ -28,6 +28,7 @@ impl Runtime for Blocking {
         host.listener_tls = prepared.listener_tls;
         host.make_room_for(&prepared.settings.gateway);
         host.ready = prepared.ready;
+        host.reports = prepared.reports;
         let machine = Gateway::new(prepared.settings, prepared.seed, clock.now());
         serve(machine, prepared.listeners, host)
     }

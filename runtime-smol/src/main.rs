@@ -27,6 +27,7 @@ impl Runtime for Smol {
         host.signals = Some(prepared.signals);
         host.listener_tls = prepared.listener_tls;
         host.ready = prepared.ready;
+        host.reports = prepared.reports;
         let machine = Gateway::new(prepared.settings, prepared.seed, clock.now());
         serve(machine, prepared.listeners, host)
     }

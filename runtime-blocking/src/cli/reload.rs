@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use portcullis_core::settings::Settings;
 
+use super::control::Choices;
 use super::{bind, logging};
 use crate::redaction;
 use crate::settings::{self, Environment, Flags, Loaded, Problems, Purpose, Sources, TokenSource};
@@ -21,6 +22,8 @@ pub(super) struct Origin {
     pub(super) working_dir: PathBuf,
     pub(super) purpose: Purpose,
     pub(super) verbose: bool,
+    /// Of the command `control`.
+    pub(super) control: Option<Choices>,
 }
 
 impl Origin {
@@ -32,6 +35,18 @@ impl Origin {
             flags: &self.flags,
             working_dir: &self.working_dir,
             purpose: self.purpose,
+        }
+    }
+
+    /// Completes settings by what depends on the address that the gateway really listens on, and on the command.
+    pub(super) fn prepare(&self, loaded: &mut Loaded, address: SocketAddr) {
+        loaded.core.doors.check_host = address.ip().to_canonical().is_loopback();
+        if let Some(choices) = &self.control {
+            choices.complete(loaded);
+        } else if let Some(control) = &mut loaded.core.control {
+            // Nothing else hands the session token out.
+            let usual = || loaded.state_dir.join("control-token").to_string_lossy().into_owned();
+            control.token_file.get_or_insert_with(usual);
         }
     }
 }
@@ -78,7 +93,7 @@ impl Running {
             new.token_source = self.loaded.token_source;
         }
         settings::make_folders(&new).map_err(|error| error.to_string())?;
-        prepare(&mut new, self.address);
+        self.origin.prepare(&mut new, self.address);
         settle(&new, self.origin.verbose);
         self.tell(&new);
         let core = Arc::new(new.core.clone());
@@ -104,11 +119,6 @@ impl Running {
             log::info!("SIGHUP: the settings were read again; changed: {}", changed.join(", "));
         }
     }
-}
-
-/// What depends on the address that the gateway really listens on.
-pub(super) fn prepare(loaded: &mut Loaded, address: SocketAddr) {
-    loaded.core.doors.check_host = address.ip().to_canonical().is_loopback();
 }
 
 /// What the settings mean for the log.
@@ -172,6 +182,7 @@ mod tests {
             working_dir: PathBuf::from("/"),
             purpose: Purpose::Gateway,
             verbose: false,
+            control: None,
         };
         let loaded = settings::load(&origin.sources(), settings::fresh_token(Seed([1; 32]))).unwrap();
         Running {

@@ -16,6 +16,7 @@ use super::commands::GatewayCommand;
 use super::reload::{self, Origin, Running};
 use super::{Process, Refusal, Runtime, bind, entropy, logging, running};
 use crate::remote::Ready;
+use crate::reporting::Reporter;
 use crate::settings::{self, Flags, Loaded, Purpose, TokenSource};
 use crate::signals::{Reload, SignalPlan};
 use crate::supervisor::{State, Supervisor};
@@ -40,6 +41,8 @@ pub struct PreparedGateway {
     pub signals: SignalPlan,
     /// Says which process runs over the state folder, as long as it lives.
     pub running: Option<File>,
+    /// For the runtime's host: where the machine's reports go.
+    pub reports: Reporter,
 }
 
 /// Starts a gateway and serves.
@@ -74,6 +77,7 @@ fn origin(command: &GatewayCommand, process: &Process) -> Origin {
         working_dir: process.working_dir.clone(),
         purpose: Purpose::Gateway,
         verbose: command.verbose,
+        control: None,
     }
 }
 
@@ -105,10 +109,10 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
     for warning in allowed.warnings() {
         log::warn!("{warning}");
     }
-    reload::prepare(&mut loaded, address);
+    origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     make_folders(&loaded)?;
-    let running = match running::mark(&loaded.state_dir) {
+    let running = match running::mark(&loaded.state_dir, address) {
         Ok(file) => Some(file),
         Err(error) => {
             log::warn!("other commands cannot find this gateway: {error}");
@@ -140,6 +144,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         },
         settings,
         running,
+        reports: Reporter::default(),
     })
 }
 

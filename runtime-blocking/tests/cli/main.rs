@@ -10,6 +10,7 @@
 mod binary;
 mod call;
 mod config;
+mod control;
 mod fake_gateway;
 mod gateway;
 mod process;

@@ -63,7 +63,7 @@ pub(crate) fn on_terminal(args: &[&str], environment: &[(&str, &str)], runtime: 
     run_line(args, environment, runtime, true)
 }
 
-fn run_line(args: &[&str], environment: &[(&str, &str)], runtime: &Recorder, is_terminal: bool) -> Ended {
+fn run_line(args: &[&str], environment: &[(&str, &str)], runtime: &dyn Runtime, is_terminal: bool) -> Ended {
     let (stdout, stderr) = (Captured::default(), Captured::default());
     let process = Process {
         args: ["/usr/bin/portcullis"]
@@ -83,6 +83,28 @@ fn run_line(args: &[&str], environment: &[(&str, &str)], runtime: &Recorder, is_
         status,
         stdout: stdout.text(),
         stderr: stderr.text(),
+    }
+}
+
+/// Runs `portcullis ARGS` on a runtime that does `act` while it serves; what standard output got.
+pub(crate) fn and_then(args: &[&str], act: impl Fn(&PreparedGateway)) -> (Ended, String) {
+    let ended = run_line(args, &[], &Acting(act), false);
+    let out = ended.stdout.clone();
+    (ended, out)
+}
+
+/// See [`and_then`].
+struct Acting<A>(A);
+
+impl<A: Fn(&PreparedGateway)> Runtime for Acting<A> {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+
+    fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
+        prepared.ready.tell()?;
+        (self.0)(&prepared);
+        Ok(())
     }
 }
 
