@@ -71,6 +71,12 @@ numbered!(
     "t"
 );
 
+numbered!(
+    /// A fetch of what a URL holds; named by the core.
+    FetchId,
+    "f"
+);
+
 /// A listening socket, in the order in which the embedding program opened them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ListenerId(pub u16);

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use portcullis_core::id::{ConnId, ListenerId};
-use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output, Peer};
+use portcullis_core::machine::{CloseHow, DrainHow, GoneReason, Input, Machine, Output, Peer};
 use portcullis_core::time::{Instant, Now, UnixMillis};
 
 use super::host::{Host, Told};
@@ -131,7 +131,7 @@ impl CoreWorld {
                     self.wake_at = wake_at;
                     return self.report_sent();
                 }
-                Output::Drained => {
+                Output::Drained { .. } => {
                     self.wake_at = None;
                     self.accepting = false;
                     self.end_all();
@@ -166,7 +166,7 @@ impl CoreWorld {
             Output::Continue { effect } => self.host.proceed(effect),
             Output::Cancel { effect } => self.host.cancel(effect),
             Output::StopAccepting => self.accepting = false,
-            Output::Report(_) | Output::Idle { .. } | Output::Drained => {}
+            Output::Report(_) | Output::Idle { .. } | Output::Drained { .. } => {}
         }
     }
 
@@ -459,7 +459,7 @@ impl World for CoreWorld {
 
     fn drain(&mut self) -> Result<(), String> {
         self.settle();
-        self.handle(Input::Drain);
+        self.handle(Input::Drain { how: DrainHow::Stop });
         Ok(())
     }
 

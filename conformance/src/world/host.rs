@@ -54,6 +54,12 @@ impl Host {
                 self.files.insert(path, bytes.to_vec());
                 Ok(Completion::Done)
             }
+            Effect::Rename { from, to } => self.rename(&from, to),
+            Effect::Remove { path } => {
+                let folder = format!("{path}/");
+                self.files.retain(|file, _| *file != path && !file.starts_with(&folder));
+                Ok(Completion::Done)
+            }
             Effect::ReadFile { path, max_bytes } => self.read(&path, max_bytes),
             Effect::RealPath { path } => self.real_path(&path),
             Effect::Spawn(spawn) => match programs::run(&spawn) {
@@ -66,6 +72,15 @@ impl Host {
             }),
         };
         self.done.push_back((effect, outcome));
+    }
+
+    fn rename(&mut self, from: &str, to: String) -> Outcome {
+        let file = self.files.remove(from).ok_or_else(|| Fault {
+            kind: FaultKind::NotFound,
+            detail: from.into(),
+        })?;
+        self.files.insert(to, file);
+        Ok(Completion::Done)
     }
 
     fn spawn(&mut self, effect: EffectId, script: programs::Script, now: Instant) {

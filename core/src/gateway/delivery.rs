@@ -1,14 +1,11 @@
 //! From the outbox to the adapter: one write for each connection and input, the slow-consumer rule, close frames.
 //! Spec: `spec/operator.md` section 5.
 
-use alloc::string::ToString;
-
 use super::Gateway;
-use super::connection::{Connection, Stage};
+use super::connection::{Connection, Session, Stage};
 use crate::id::ConnId;
 use crate::machine::{CloseHow, Output};
 use crate::outbox::{Parcel, SLOW_CONSUMER};
-use crate::report::Report;
 use crate::time::Now;
 use crate::websocket::CloseCode;
 
@@ -22,11 +19,12 @@ impl Gateway {
                     self.deliver_to(now, &mut connection, parcel);
                     self.keep(id, connection);
                 }
-                // The client is gone: nobody holds the effect back.
-                None => parcel
-                    .then_proceed
-                    .into_iter()
-                    .for_each(|effect| self.calls.proceed(effect)),
+                // The client is gone: nobody holds back what streams to it.
+                None => {
+                    if let Some(upstream) = parcel.then_proceed {
+                        self.proceed(upstream);
+                    }
+                }
             }
         }
         while let Some(conn) = self.flush.pop() {
@@ -51,10 +49,12 @@ impl Gateway {
             answers,
             then_proceed,
         } = parcel;
-        if let Stage::Operator(stage) = &mut connection.stage {
-            stage.session.answered(answers);
+        if let Stage::WebSocket(stage) = &mut connection.stage
+            && let Session::Operator(session) = &mut stage.session
+        {
+            session.answered(answers);
         }
-        if connection.sealed {
+        if !connection.is_writable() {
             bytes.clear();
         }
         // An HTTP client that does not take its answers is not read from, so that none of them is lost.
@@ -63,19 +63,11 @@ impl Gateway {
             bytes.clear();
             close = Some((CloseCode::POLICY, SLOW_CONSUMER.into()));
         }
-        if let (Some((code, reason)), Stage::Operator(stage)) = (close, &mut connection.stage)
-            && stage.socket.is_open()
-            && !connection.sealed
-        {
-            stage.socket.close(code, &reason, &mut bytes);
-            self.reports.push(Report::Closed {
-                conn,
-                reason: reason.to_string(),
-            });
-            self.linger(now, connection);
+        if let Some(close) = close {
+            self.close_websocket(now, conn, connection, close, &mut bytes);
         }
         // What the protocol still owed is in these bytes; nothing may follow a close.
-        connection.seal_if_over();
+        connection.handed_over();
         if !bytes.is_empty() {
             connection.unsent += bytes.len();
             self.outputs.push_back(Output::Transmit {
@@ -87,10 +79,13 @@ impl Gateway {
             connection.reading_paused = true;
             self.outputs.push_back(Output::PauseReading { conn });
         }
-        if let Some(effect) = then_proceed {
-            connection.held_effects.push(effect);
+        if let Some(upstream) = then_proceed {
+            if !self.has_room(connection) {
+                self.hold(upstream);
+            }
+            connection.held.push(upstream);
         }
-        self.release_effects(connection);
+        self.release_upstreams(connection);
     }
 
     /// The socket took some bytes.
@@ -99,11 +94,11 @@ impl Gateway {
             return;
         };
         connection.unsent = connection.unsent.saturating_sub(bytes);
-        if !connection.held_effects.is_empty() || connection.reading_paused {
+        if !connection.held.is_empty() || connection.reading_paused {
             let Some(mut connection) = self.connections.remove(&id) else {
                 return;
             };
-            self.release_effects(&mut connection);
+            self.release_upstreams(&mut connection);
             // With a gate closed, its opening resumes.
             if connection.reading_paused && connection.deadlines.gate().is_none() && self.has_room(&connection) {
                 connection.reading_paused = false;
@@ -118,11 +113,11 @@ impl Gateway {
         connection.unsent <= self.settings.gateway.max_buffered_bytes / 4
     }
 
-    /// Effects that stream to a client go on when it has room.
-    fn release_effects(&mut self, connection: &mut Connection) {
-        if self.has_room(connection) || connection.sealed {
-            for effect in connection.held_effects.drain(..) {
-                self.calls.proceed(effect);
+    /// What streams to a client goes on when it has room.
+    fn release_upstreams(&mut self, connection: &mut Connection) {
+        if self.has_room(connection) || !connection.is_writable() {
+            for upstream in connection.held.drain(..) {
+                self.proceed(upstream);
             }
         }
     }

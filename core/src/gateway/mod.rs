@@ -7,9 +7,13 @@ mod closing;
 mod connection;
 mod deadlines;
 mod delivery;
+mod doors;
 mod drain;
 mod http;
 mod outbound;
+mod probes;
+mod routes;
+mod upgrade;
 mod websocket;
 
 use alloc::boxed::Box;
@@ -21,9 +25,10 @@ use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 
 use answers::Answers;
-use connection::{Connection, Counted, Stage};
+use connection::{Connection, Counted, Stage, TurnedAway};
 use deadlines::{Deadlines, Timer};
-use drain::Draining;
+use drain::Drain;
+use routes::Routes;
 
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
@@ -35,6 +40,7 @@ use crate::machine::{CloseHow, Input, Machine, Output, Peer};
 use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::address::{AddressGroup, is_loopback};
+use crate::providers::Providers;
 use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -54,9 +60,11 @@ pub struct Gateway {
     auth: Authenticator,
     admission: Admission,
     answers: Answers,
+    routes: Routes,
     operator: Operator,
     calls: Calls,
     exchanges: Exchanges,
+    providers: Providers,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -64,8 +72,8 @@ pub struct Gateway {
     reports: Vec<Report>,
     /// Connections whose last bytes are in the outbox.
     flush: Vec<ConnId>,
-    draining: Option<Draining>,
-    turned_away: TurnedAway,
+    draining: Option<Drain>,
+    turned_away: TurnedAwayCount,
     /// How often each kind of report was told.
     repeats: BTreeMap<&'static str, Repeats>,
     /// Connections that are open only to be told that there is no room.
@@ -73,7 +81,7 @@ pub struct Gateway {
 }
 
 #[derive(Debug, Default)]
-struct TurnedAway {
+struct TurnedAwayCount {
     count: u64,
     reported_at: Option<Instant>,
 }
@@ -90,10 +98,12 @@ impl Gateway {
             auth: Authenticator::new(&settings.auth, &mut random),
             random,
             admission: Admission::default(),
-            answers: Answers::new(&settings.gateway),
+            answers: Answers::new(&settings),
+            routes: Routes::new(&settings),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
             exchanges: Exchanges::default(),
+            providers: Providers::new(&settings.providers),
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -101,7 +111,7 @@ impl Gateway {
             reports: Vec::new(),
             flush: Vec::new(),
             draining: None,
-            turned_away: TurnedAway::default(),
+            turned_away: TurnedAwayCount::default(),
             repeats: BTreeMap::new(),
             turned_away_open: 0,
             settings,
@@ -115,22 +125,31 @@ impl Gateway {
     }
 
     fn opened(&mut self, now: Now, id: ConnId, peer: Peer) {
-        if self.draining == Some(Draining::Closing) {
+        if self.is_closing() {
             return self.drop_unheard(id);
         }
         let group = AddressGroup::of(peer).filter(|_| !is_loopback(peer));
-        let counted = if self.draining.is_some() {
-            Counted::No
+        let counted = if !self.is_admitted(peer) {
+            self.reports.push(Report::DoorShut {
+                conn: id,
+                peer,
+                reason: "its network is not allowed",
+                setting: "gateway.allowedNetworks",
+            });
+            Counted::No(TurnedAway::Stranger)
+        } else if self.draining.is_some() {
+            Counted::No(TurnedAway::NoRoom)
         } else {
             match self.admission.open(group, &self.settings.gateway) {
                 Ok(()) => Counted::Pending(group),
                 Err(setting) => {
                     self.turned_away(now, setting);
-                    Counted::No
+                    Counted::No(TurnedAway::NoRoom)
                 }
             }
         };
-        if counted == Counted::No {
+        let is_served = !matches!(counted, Counted::No(_));
+        if !is_served {
             if self.turned_away_open >= MAX_TURNED_AWAY {
                 return self.drop_unheard(id);
             }
@@ -138,12 +157,12 @@ impl Gateway {
         }
         let http = &self.settings.gateway.http;
         // Who is turned away gets an answer if it asks soon, and makes place for the next one if not.
-        let patience = if counted == Counted::No {
-            http.header_timeout.min(TURN_AWAY)
-        } else {
+        let patience = if is_served {
             http.header_timeout
+        } else {
+            http.header_timeout.min(TURN_AWAY)
         };
-        let mut connection = Box::new(Connection::new(peer, now.wall, http.max_body_bytes, counted));
+        let mut connection = Box::new(Connection::new(peer, now.wall, counted));
         connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
         self.keep(id, connection);
     }
@@ -162,8 +181,8 @@ impl Gateway {
                 http.received(bytes);
                 gateway.drive_http(now, id, connection);
             }
-            Stage::Operator(_) => gateway.drive_websocket(now, id, connection, bytes),
-            Stage::Ended => {}
+            Stage::WebSocket(_) => gateway.drive_websocket(now, id, connection, bytes),
+            Stage::Flushing | Stage::Ended => {}
         });
     }
 
@@ -173,7 +192,7 @@ impl Gateway {
                 http.read_closed();
                 gateway.drive_http(now, id, connection);
             }
-            Stage::Operator(_) | Stage::Ended => gateway.flush_after(now, id, connection),
+            Stage::WebSocket(_) | Stage::Flushing | Stage::Ended => gateway.flush_after(now, id, connection),
         });
     }
 
@@ -216,7 +235,7 @@ impl Gateway {
                 operator.completed(&mut cx, effect, outcome);
             }
             Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
-            None => {}
+            Some(Owner::Journal | Owner::Tools) | None => {}
         }
     }
 
@@ -226,16 +245,18 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound) | None => {}
+            Some(Owner::Outbound | Owner::Journal | Owner::Tools) | None => {}
         }
     }
 
     fn reconfigured(&mut self, settings: Arc<Settings>) {
         self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
-        self.answers = Answers::new(&self.settings.gateway);
+        self.answers = Answers::new(&self.settings);
+        self.routes = Routes::new(&self.settings);
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
+        self.providers.reconfigure(&self.settings.providers);
     }
 
     /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
@@ -246,7 +267,7 @@ impl Gateway {
         act(self, &mut connection);
         match self.outbox.take_for(id) {
             Some(parcel) => self.deliver_to(now, &mut connection, parcel),
-            None => connection.seal_if_over(),
+            None => connection.handed_over(),
         }
         self.keep(id, connection);
     }
@@ -266,6 +287,8 @@ impl Gateway {
             outbox: &mut self.outbox,
             calls: &mut self.calls,
             reports: &mut self.reports,
+            providers: &mut self.providers,
+            exchanges: &mut self.exchanges,
         };
         (&mut self.operator, context)
     }
@@ -323,14 +346,20 @@ impl Machine for Gateway {
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
             Input::Reconfigured { settings } => self.reconfigured(settings),
-            Input::Drain => self.drain(now),
+            Input::Drain { how } => self.drain(now, how),
             Input::Tick => {}
         }
         self.on_time(now);
-        self.outbound_events(now);
-        self.drain_further(now);
+        loop {
+            self.outbound_events(now);
+            self.drain_further(now);
+            self.deliver(now);
+            // What was handed over may have let something go on that has more to tell.
+            if !self.has_outbound_events() {
+                break;
+            }
+        }
         self.outbound_outputs();
-        self.deliver(now);
         self.tell(now);
     }
 
@@ -342,13 +371,16 @@ impl Machine for Gateway {
             return output;
         }
         if self.is_drained() {
-            return Output::Drained;
+            return Output::Drained {
+                clean: self.ended_clean(),
+            };
         }
         let deadlines = [
             self.deadlines.next(),
             self.operator.next_deadline(),
             self.next_drain_deadline(),
             self.exchanges.next_deadline(),
+            self.providers.next_deadline(),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),

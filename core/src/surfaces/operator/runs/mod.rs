@@ -4,7 +4,7 @@
 //! ```text
 //! agent.run -> AwaitingIndex? -> Replaying -> answered from the store
 //!                 |-> Queued? -> CheckingDir? -> FindingId? -> FindingSession -> CountingSessions? -> OpeningSession?
-//!                                                                  -> Working -> Recording? -> Committing -> answered
+//!                                                                  -> ReadingHistory? -> Working -> Recording? -> Committing -> answered
 //! ```
 //! Nothing is answered as done before its transcript and its result are on disk. Spec: `spec/operator.md` sections 6 to 8.
 
@@ -12,6 +12,7 @@ mod finish;
 mod index;
 mod open;
 mod output;
+mod provider;
 mod start;
 mod work;
 
@@ -24,15 +25,14 @@ use bytes::Bytes;
 
 use index::IdempotencyKey;
 pub(super) use index::{INDEX, Index};
-pub(super) use open::first_reply;
 use output::RunOutput;
 
 use super::params::RunParams;
-use super::sessions::Session;
 use super::wire::{Waiter, WireError};
 use super::{Context, Operator, Pending};
 use crate::effect::{Effect, ExitStatus, Outcome};
-use crate::id::{ConnId, EffectId};
+use crate::id::{ChatId, ConnId, EffectId};
+use crate::sessions::Session;
 use crate::settings::Agent;
 use crate::store::Expect;
 use crate::time::{Instant, Now, UnixMillis};
@@ -51,6 +51,8 @@ pub(super) struct Runs {
     queue: VecDeque<RunKey>,
     /// Runs that have a place.
     placed: BTreeSet<RunKey>,
+    /// The runs of chats under way.
+    chats: BTreeMap<ChatId, RunKey>,
     /// When a working run is stopped.
     deadlines: BTreeSet<(Instant, RunKey)>,
 }
@@ -73,6 +75,8 @@ struct Run {
     step: Step,
     /// The effect whose outcome is awaited.
     effect: Option<EffectId>,
+    /// The chat whose end is awaited.
+    chat: Option<ChatId>,
     /// Why the run must end early.
     stop: Option<Stop>,
     deadline: Option<Instant>,
@@ -99,6 +103,7 @@ enum Step {
     FindingSession { key: String },
     CountingSessions { key: String },
     OpeningSession,
+    ReadingHistory,
     Working,
     Recording,
     Committing,
@@ -146,6 +151,12 @@ impl Runs {
         self.live.len()
     }
 
+    /// The runs under way: their ids and agents.
+    pub(super) fn names(&self) -> Vec<(String, String)> {
+        let live = self.live.values();
+        live.map(|run| (run.run_id.clone(), run.agent.id.clone())).collect()
+    }
+
     /// When the next run must be stopped.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
@@ -169,6 +180,7 @@ impl Operator {
                 Step::FindingSession { key } => operator.session_found(cx, run, key, outcome),
                 Step::CountingSessions { key } => operator.sessions_counted(cx, run, &key, outcome),
                 Step::OpeningSession => operator.session_opened(cx, run, outcome),
+                Step::ReadingHistory => operator.history_read(cx, run, outcome),
                 Step::Working => operator.worked(cx, run, outcome),
                 Step::Recording => operator.recorded(cx, run, outcome),
                 Step::Committing => operator.committed(cx, run, outcome),
