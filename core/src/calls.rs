@@ -13,6 +13,8 @@ use crate::machine::Output;
 pub enum Owner {
     /// The operator surface.
     Operator,
+    /// The control surface.
+    Control,
     /// The layer that asks other servers.
     Outbound,
     /// The tools.

@@ -70,6 +70,11 @@ numbered!(
     FetchId,
     "f"
 );
+numbered!(
+    /// A chat with an AI provider; named by the core.
+    ChatId,
+    "t"
+);
 
 /// A listening socket, in the order in which the embedding program opened them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
