@@ -3,7 +3,6 @@
 //! no credential is ever sent. How one fetch goes on is decided in `hops.rs`; here is who is under way and who waits.
 //! Spec: `spec/hardening.md`.
 
-mod desk;
 mod fault;
 mod hops;
 mod media;
@@ -18,7 +17,6 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::desk::FetchDesk;
 pub use self::fault::FetchFault;
 use self::hops::{Hops, Step};
 pub use self::sources::{check_count, check_inline};

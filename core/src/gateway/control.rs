@@ -9,7 +9,6 @@ use super::connection::{Connection, Session, Stage};
 use super::deadlines::Timer;
 use crate::http::{Request, Status};
 use crate::id::ConnId;
-use crate::machine::Peer;
 use crate::policy::forwarded::Client;
 use crate::providers::{ProviderContext, ProviderEvent, Providers};
 use crate::surfaces::control::{Context, Control, Due, ProviderAccess};
@@ -32,6 +31,7 @@ impl Gateway {
             now,
             settings: &self.settings,
             random: &mut self.random,
+            auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
             reports: &mut self.reports,
@@ -83,8 +83,8 @@ impl Gateway {
         let Ok(origin) = request.headers().get_only("origin") else {
             return Err(Answer::bad_request());
         };
-        let peer = peer_of(connection.client);
-        let judged = self.with_control(now, |control, cx| control.judge(cx, peer, origin));
+        let client = connection.client;
+        let judged = self.with_control(now, |control, cx| control.judge(cx, client, origin));
         match judged {
             Some(Ok(())) => {}
             Some(Err(refusal)) => {
@@ -121,8 +121,7 @@ impl Gateway {
         client: Client,
         origin: Option<&str>,
     ) -> Option<Session> {
-        let peer = peer_of(client);
-        let session = self.with_control(now, |control, cx| control.opened(cx, id, peer, origin))?;
+        let session = self.with_control(now, |control, cx| control.opened(cx, id, client, origin))?;
         Some(Session::Control(alloc::boxed::Box::new(session)))
     }
 
@@ -164,14 +163,5 @@ impl Gateway {
                 }
             });
         }
-    }
-}
-
-/// The control plane judges by addresses. Whom a trusted proxy does not name has none: the unspecified one is nobody's.
-fn peer_of(client: Client) -> Peer {
-    match client {
-        Client::Local(None) => Peer::Local,
-        Client::Local(Some(address)) | Client::Remote(address) => Peer::Tcp((address, 0).into()),
-        Client::Unknown => Peer::Tcp((core::net::Ipv4Addr::UNSPECIFIED, 0).into()),
     }
 }

@@ -340,6 +340,8 @@ impl Gateway {
             auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.exchanges,
             reports: &mut self.reports,
             audit: &mut self.audit,
             metrics: &mut self.metrics,

@@ -2,62 +2,23 @@
 //! connections goes to the adapter. Dialled connections are never in the table of accepted ones.
 
 use super::Gateway;
-use crate::audit::{AuditOutcome, AuditRecord};
-use crate::calls::Calls;
-use crate::fetch::{FetchAsker, FetchContext, FetchFault, Fetched, Fetches, SourceKind};
-use crate::fetching::Fetching;
+use crate::fetch::{FetchAsker, FetchContext, FetchFault, Fetched, Fetches};
 use crate::id::FetchId;
-use crate::outbound::{Asker, ExchangeEvent, Exchanges};
+use crate::outbound::{Asker, ExchangeEvent};
 use crate::providers::Providers;
-use crate::settings::FetchSettings;
 use crate::surfaces::tools::{Context, Tools};
 use crate::time::Now;
-
-/// Where surfaces ask for what a URL holds.
-struct Desk<'a> {
-    fetches: &'a mut Fetches,
-    exchanges: &'a mut Exchanges,
-    settings: &'a FetchSettings,
-}
-
-impl Desk<'_> {
-    fn context<'a>(&'a mut self, now: Now, calls: &'a mut Calls) -> (&'a mut Fetches, FetchContext<'a>) {
-        let context = FetchContext {
-            now,
-            settings: self.settings,
-            calls,
-            exchanges: self.exchanges,
-        };
-        (self.fetches, context)
-    }
-}
-
-impl Fetching for Desk<'_> {
-    fn start(&mut self, now: Now, calls: &mut Calls, kind: SourceKind, url: &str, asker: FetchAsker) -> FetchId {
-        let (fetches, mut cx) = self.context(now, calls);
-        fetches.start(&mut cx, kind, url, asker)
-    }
-
-    fn cancel(&mut self, now: Now, calls: &mut Calls, fetch: FetchId) {
-        let (fetches, mut cx) = self.context(now, calls);
-        fetches.cancel(&mut cx, fetch);
-    }
-}
 
 impl Gateway {
     /// Does something with the tools surface.
     pub(super) fn with_tools<R>(&mut self, now: Now, act: impl FnOnce(&mut Tools, &mut Context<'_>) -> R) -> R {
-        let mut desk = Desk {
-            fetches: &mut self.fetches,
-            exchanges: &mut self.exchanges,
-            settings: &self.settings.fetch,
-        };
         let mut cx = Context {
             now,
             settings: &self.settings,
             random: &mut self.random,
             calls: &mut self.calls,
-            fetching: &mut desk,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.exchanges,
             reports: &mut self.reports,
             audit: &mut self.audit,
         };
@@ -132,15 +93,12 @@ impl Gateway {
     }
 
     fn fetched(&mut self, now: Now, asker: FetchAsker, fetch: FetchId, result: Result<Fetched, FetchFault>) {
-        if let Err(fault) = &result {
-            self.audit.push(AuditRecord {
-                target: fault.target().map(Into::into),
-                ..AuditRecord::new(fault.record(), AuditOutcome::Denied)
-            });
-        }
         match asker {
             FetchAsker::Tools => self.with_tools(now, |tools, cx| tools.fetch_event(cx, fetch, result)),
-            FetchAsker::Operator => {}
+            FetchAsker::Operator => {
+                let (operator, mut cx) = self.operator(now);
+                operator.fetch_event(&mut cx, fetch, result);
+            }
         }
     }
 

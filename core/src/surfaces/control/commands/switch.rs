@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::id::ConnId;
 use crate::json::{Object, ObjectFault, string};
-use crate::machine::Peer;
+use crate::policy::forwarded::Client;
 use crate::settings::ProviderKey;
 use crate::surfaces::control::{Context, Control, ledger};
 
@@ -25,13 +25,13 @@ impl Control {
         &self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        peer: Peer,
+        client: Client,
         data: Option<&RawValue>,
     ) -> Result<Switched, Cow<'static, str>> {
         let (to, model) = wanted(data)?;
         let switched = cx.providers.switch(to, model.as_deref());
         let switched = switched.map_err(|error| error.to_string())?;
-        ledger::switched(cx, conn, peer, &self.tokens.active.id, &switched);
+        ledger::switched(cx, conn, client, &self.tokens.active.id, &switched);
         Ok(Switched {
             previous: switched.previous.as_str(),
             active: switched.active.as_str(),

@@ -12,8 +12,9 @@ use core::time::Duration;
 
 use super::*;
 use crate::effect::{Completion, Effect};
-use crate::machine::Output;
+use crate::machine::{Output, Peer};
 use crate::outbox::Parcel;
+use crate::policy::forwarded;
 use crate::providers::{NotConfigured, Switched, Unconfigured, is_model};
 use crate::random::Seed;
 use crate::report::ControlFact;
@@ -70,6 +71,7 @@ struct World {
     settings: Arc<Settings>,
     now: Now,
     random: Random,
+    auth: Authenticator,
     outbox: Outbox,
     calls: Calls,
     reports: Vec<Report>,
@@ -82,6 +84,10 @@ struct World {
 struct Client {
     conn: ConnId,
     session: Session,
+}
+
+fn client(address: &str) -> forwarded::Client {
+    forwarded::Client::of_peer(Peer::Tcp(address.parse().unwrap()))
 }
 
 fn settings(control: ControlSettings) -> Settings {
@@ -114,6 +120,7 @@ impl World {
         let models = ProviderKey::ALL.map(|key| (key, settings.providers.get(key).model.clone()));
         Self {
             control: control.unwrap(),
+            auth: Authenticator::new(&settings.auth, &mut random),
             settings: Arc::new(settings),
             now,
             random,
@@ -135,6 +142,7 @@ impl World {
             now: self.now,
             settings: &self.settings,
             random: &mut self.random,
+            auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
             reports: &mut self.reports,
@@ -152,8 +160,8 @@ impl World {
 
     fn connect(&mut self, number: u64, address: &str) -> Client {
         let conn = ConnId::new(number).unwrap();
-        let peer = Peer::Tcp(address.parse().unwrap());
-        let session = self.act(|control, cx| control.opened(cx, conn, peer, None));
+        let client = client(address);
+        let session = self.act(|control, cx| control.opened(cx, conn, client, None));
         Client { conn, session }
     }
 
