@@ -5,6 +5,7 @@
 mod answers;
 mod closing;
 mod connection;
+mod control;
 mod deadlines;
 mod delivery;
 mod doors;
@@ -49,6 +50,7 @@ use crate::providers::Providers;
 use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
+use crate::surfaces::control::Control;
 use crate::surfaces::operator::{Context, Operator};
 use crate::surfaces::tools::Tools;
 use crate::time::{Instant, Now};
@@ -72,9 +74,11 @@ pub struct Gateway {
     exchanges: Exchanges,
     fetches: Fetches,
     tools: Tools,
+    providers: Providers,
+    /// `None`: there is no control plane.
+    control: Option<Control>,
     /// Tool calls that were cut short because the gateway went away.
     lost_calls: u32,
-    providers: Providers,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -111,6 +115,9 @@ impl Gateway {
             .audit
             .as_ref()
             .map(|audit| Journal::new(audit.clone(), &mut calls));
+        let mut reports = Vec::new();
+        let mut audit = alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)];
+        let control = Control::new(&settings, now, &mut random, &mut calls, &mut reports, &mut audit);
         Self {
             started: now,
             auth: Authenticator::new(&settings.auth, &mut random),
@@ -123,14 +130,15 @@ impl Gateway {
             exchanges: Exchanges::default(),
             fetches: Fetches::default(),
             tools: Tools::new(&settings),
-            lost_calls: 0,
             providers: Providers::new(&settings.providers),
+            control,
+            lost_calls: 0,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
-            reports: Vec::new(),
-            audit: alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)],
+            reports,
+            audit,
             journal,
             metrics: Metrics::default(),
             flush: Vec::new(),
@@ -253,6 +261,7 @@ impl Gateway {
             Timer::Idle | Timer::Header | Timer::Body => self.http_timed_out(now, id, connection, timer),
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
+            Timer::Control => self.control_due(now, id, connection),
             Timer::Answer => self.answer_held(now, id, connection),
             Timer::Linger => self.abort(now, id, connection),
         }
@@ -272,7 +281,10 @@ impl Gateway {
             }
             Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.completed(cx, effect, outcome)),
             Some(Owner::Fetch) => self.with_fetches(now, |fetches, cx| fetches.completed(cx, effect, outcome)),
-            Some(Owner::Control) | None => {}
+            Some(Owner::Control) => {
+                self.with_control(now, |control, cx| control.completed(cx, effect, outcome));
+            }
+            None => {}
         }
     }
 
@@ -287,7 +299,7 @@ impl Gateway {
         }
     }
 
-    fn reconfigured(&mut self, settings: Arc<Settings>) {
+    fn reconfigured(&mut self, now: Now, settings: Arc<Settings>) {
         self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
         self.answers = Answers::new(&self.settings);
@@ -295,9 +307,10 @@ impl Gateway {
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
         self.tools.reconfigure(&self.settings);
+        self.providers.reconfigure(&self.settings.providers);
+        self.with_control(now, |control, cx| control.reconfigure(cx));
         self.reconfigure_journal();
         self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
-        self.providers.reconfigure(&self.settings.providers);
     }
 
     /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
@@ -356,7 +369,7 @@ impl Machine for Gateway {
             Input::Gone { conn, why: _ } => self.gone(now, conn),
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
-            Input::Reconfigured { settings } => self.reconfigured(settings),
+            Input::Reconfigured { settings } => self.reconfigured(now, settings),
             Input::Drain { how } => self.drain(now, how),
             Input::Tick => {}
         }
@@ -364,6 +377,7 @@ impl Machine for Gateway {
         loop {
             self.outbound_events(now);
             self.answer_tools(now);
+            self.release_control(now);
             self.drain_further(now);
             self.deliver(now);
             // What was handed over may have let something go on that has more to tell.
@@ -394,8 +408,8 @@ impl Machine for Gateway {
             self.exchanges.next_deadline(),
             self.fetches.next_deadline(),
             self.tools.next_deadline(),
-            self.journal.as_ref().and_then(Journal::next_deadline),
             self.providers.next_deadline(),
+            self.journal.as_ref().and_then(Journal::next_deadline),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
