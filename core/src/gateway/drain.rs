@@ -116,7 +116,10 @@ impl Gateway {
                 operator.stop(&mut cx);
                 self.stop_tools(now);
                 self.answer_tools(now);
+                // What can end at once has ended then.
+                self.outbound_events(now);
                 self.deliver(now);
+                self.drain_further(now);
             }
             Phase::Stopping(until) if idle || until <= now.monotonic => self.close_all(now, drain),
             Phase::Grace(_) if idle => self.close_all(now, drain),

@@ -45,6 +45,7 @@ use crate::machine::{CloseHow, Input, Machine, Output, Peer};
 use crate::metrics::Metrics;
 use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
+use crate::providers::Providers;
 use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -73,6 +74,7 @@ pub struct Gateway {
     tools: Tools,
     /// Tool calls that were cut short because the gateway went away.
     lost_calls: u32,
+    providers: Providers,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -122,6 +124,7 @@ impl Gateway {
             fetches: Fetches::default(),
             tools: Tools::new(&settings),
             lost_calls: 0,
+            providers: Providers::new(&settings.providers),
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -294,6 +297,7 @@ impl Gateway {
         self.tools.reconfigure(&self.settings);
         self.reconfigure_journal();
         self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
+        self.providers.reconfigure(&self.settings.providers);
     }
 
     /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
@@ -328,6 +332,7 @@ impl Gateway {
             reports: &mut self.reports,
             audit: &mut self.audit,
             metrics: &mut self.metrics,
+            providers: &mut self.providers,
         };
         (&mut self.operator, context)
     }
@@ -356,11 +361,17 @@ impl Machine for Gateway {
             Input::Tick => {}
         }
         self.on_time(now);
-        self.outbound_events(now);
-        self.answer_tools(now);
-        self.drain_further(now);
+        loop {
+            self.outbound_events(now);
+            self.answer_tools(now);
+            self.drain_further(now);
+            self.deliver(now);
+            // What was handed over may have let something go on that has more to tell.
+            if !self.has_outbound_events() {
+                break;
+            }
+        }
         self.outbound_outputs();
-        self.deliver(now);
         self.tell(now);
     }
 
@@ -384,6 +395,7 @@ impl Machine for Gateway {
             self.fetches.next_deadline(),
             self.tools.next_deadline(),
             self.journal.as_ref().and_then(Journal::next_deadline),
+            self.providers.next_deadline(),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
