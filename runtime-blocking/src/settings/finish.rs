@@ -14,6 +14,7 @@ use portcullis_core::settings::{Agent, AgentKind, CommandTool, DEFAULT_AGENT, Se
 
 use super::draft::{
     AuthMode, Bind, Draft, SessionMode, Suppression, TailscaleMode, TokenSource, WrittenAgent, WrittenCommand,
+    WrittenKind,
 };
 use super::environment::Environment;
 use super::problem::Problem;
@@ -258,7 +259,16 @@ impl AgentHome<'_> {
 
     fn agent(&mut self, written: WrittenAgent, search: Option<&str>) -> Agent {
         let place = format!("agent {:?}", written.id);
-        let program = program(&written.program, search, format!("{place} command"), self.problems);
+        let kind = match written.answers {
+            WrittenKind::Provider(kind) => kind,
+            WrittenKind::Command { program: name, args } => {
+                let program = program(&name, search, format!("{place} command"), self.problems);
+                AgentKind::Command {
+                    program: text(&program, self.problems),
+                    args,
+                }
+            }
+        };
         let workspace_dir = match &written.workspace_dir {
             None => self.own_folder("workspaces", &written.id),
             Some(folder) => match folder.canonicalize() {
@@ -274,10 +284,7 @@ impl AgentHome<'_> {
             display_name: written.display_name.unwrap_or_else(|| written.id.clone()),
             internal_config_dir: self.own_folder("agents", &written.id),
             workspace_dir,
-            kind: AgentKind::Command {
-                program: text(&program, self.problems),
-                args: written.args,
-            },
+            kind,
             id: written.id,
         }
     }
