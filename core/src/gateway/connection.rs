@@ -10,7 +10,7 @@ use crate::id::EffectId;
 use crate::machine::Peer;
 use crate::policy::address::AddressGroup;
 use crate::policy::forwarded::Client;
-use crate::surfaces::operator;
+use crate::surfaces::{control, operator};
 use crate::time::{Instant, UnixMillis};
 use crate::websocket::WebSocket;
 
@@ -69,6 +69,8 @@ pub(super) struct WebSocketStage {
 pub(super) enum Session {
     /// The operator protocol.
     Operator(operator::Session),
+    /// The control plane.
+    Control(Box<control::Session>),
     /// Nobody's: our close frame went out, and the peer's is awaited.
     Over,
 }
@@ -145,6 +147,7 @@ impl Session {
     pub(super) const fn is_ready(&self) -> bool {
         match self {
             Self::Operator(session) => session.is_ready(),
+            Self::Control(session) => session.is_authenticated(),
             Self::Over => false,
         }
     }
@@ -153,6 +156,7 @@ impl Session {
     pub(super) const fn not_before(&self) -> Instant {
         match self {
             Self::Operator(session) => session.not_before(),
+            Self::Control(session) => session.not_before(),
             Self::Over => Instant::ZERO,
         }
     }

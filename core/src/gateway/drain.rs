@@ -10,6 +10,7 @@ use crate::audit::{AuditEvent, AuditOutcome, Journal};
 use crate::id::ConnId;
 use crate::machine::{DrainHow, Output};
 use crate::report::Report;
+use crate::surfaces::control::Control;
 use crate::time::{Instant, Now};
 use crate::websocket::CloseCode;
 
@@ -53,6 +54,9 @@ impl Gateway {
         }
         self.outputs.push_back(Output::StopAccepting);
         self.operator.drain();
+        if let Some(control) = &mut self.control {
+            control.drain();
+        }
         let grace = match how {
             DrainHow::Stop | DrainHow::Restart => self.settings.gateway.drain_grace,
             DrainHow::Quick => self.settings.gateway.drain_grace.min(QUICK),
@@ -89,7 +93,7 @@ impl Gateway {
 
     /// Work that a drain waits for.
     pub(super) fn work(&self) -> usize {
-        self.operator.runs() + self.tools.len()
+        self.operator.runs() + self.tools.len() + self.control.as_ref().map_or(0, Control::in_progress)
     }
 
     /// Takes the next step when its time has come.

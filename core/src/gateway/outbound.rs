@@ -5,6 +5,7 @@ use super::Gateway;
 use crate::fetch::{FetchAsker, FetchContext, FetchFault, Fetched, Fetches};
 use crate::id::FetchId;
 use crate::outbound::{Asker, ExchangeEvent};
+use crate::providers::Providers;
 use crate::surfaces::tools::{Context, Tools};
 use crate::time::Now;
 
@@ -47,6 +48,9 @@ impl Gateway {
         if self.fetches.next_deadline().is_some_and(|at| at <= now.monotonic) {
             self.with_fetches(now, Fetches::on_deadline);
         }
+        if self.providers.next_deadline().is_some_and(|at| at <= now.monotonic) {
+            self.with_providers(now, Providers::on_deadline);
+        }
         if self.tools.next_deadline().is_some_and(|at| at <= now.monotonic) {
             self.with_tools(now, Tools::on_deadline);
         }
@@ -61,8 +65,12 @@ impl Gateway {
                     Asker::Fetch => {
                         self.with_fetches(now, |fetches, cx| fetches.exchange_event(cx, exchange, event));
                     }
-                    Asker::Providers => {}
+                    Asker::Providers => {
+                        self.with_providers(now, |providers, cx| providers.exchange_event(cx, exchange, event));
+                    }
                 }
+            } else if let Some(event) = self.providers.take_event() {
+                self.provider_event(now, event);
             } else if let Some((asker, fetch, result)) = self.fetches.take_event() {
                 self.fetched(now, asker, fetch, result);
             } else {

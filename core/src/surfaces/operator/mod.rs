@@ -3,6 +3,7 @@
 //! It never sees a socket: messages come in as text, answers go out through the outbox. Spec: `spec/operator.md`.
 
 mod connect;
+mod dialect;
 mod handshake;
 mod inputs;
 mod params;
@@ -248,9 +249,20 @@ impl Operator {
                     self.clients += 1;
                     let started_at = self.started.wall.0;
                     let uptime = self.uptime_ms(cx.now);
-                    let hello = handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
-                    cx.outbox
-                        .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                    let ready = &accepted.ready;
+                    match ready.dialect {
+                        Some(version) => {
+                            let hello = dialect::hello(cx.settings, version, &awaiting.conn_id, uptime, ready.scopes);
+                            cx.outbox
+                                .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                        }
+                        None => {
+                            let hello =
+                                handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
+                            cx.outbox
+                                .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                        }
+                    }
                     cx.metrics.operator_handshakes.add(0, 1);
                     cx.reports.push(Report::Authenticated {
                         conn,
@@ -277,7 +289,8 @@ impl Operator {
 
     /// The checks of section 5, in their order.
     fn request(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &mut Session, text: &str) {
-        let frame = match RequestFrame::parse(text) {
+        let traced = session.speaks_dialect();
+        let frame = match RequestFrame::parse(text, traced) {
             Ok(frame) => frame,
             Err(reason) => return refuse(cx, conn, session, "invalid", &WireError::invalid(reason)),
         };
@@ -377,11 +390,12 @@ impl Operator {
     }
 
     /// It is time for a client's `tick`.
-    pub fn tick(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+    pub fn tick(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &Session) {
         self.event_seq += 1;
+        let traced = session.speaks_dialect();
         let tick = Tick {
             ts: cx.now.wall.0,
-            uptime_ms: self.uptime_ms(cx.now),
+            uptime_ms: (!traced).then(|| self.uptime_ms(cx.now)),
         };
         cx.outbox
             .text(conn, |out| write_event(out, "tick", &tick, Some(self.event_seq)));
