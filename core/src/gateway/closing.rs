@@ -111,10 +111,10 @@ impl Gateway {
         }
     }
 
-    /// Effects are not held back for a client that takes nothing more.
+    /// Nothing is held back for a client that takes nothing more.
     fn release(&mut self, connection: &mut Connection) {
-        for effect in core::mem::take(&mut connection.held_effects) {
-            self.calls.proceed(effect);
+        for upstream in core::mem::take(&mut connection.held) {
+            self.proceed(upstream);
         }
     }
 

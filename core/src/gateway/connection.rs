@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use super::deadlines::ConnectionDeadlines;
 use super::exchange::Exchange;
 use crate::http::{Limits, ServerConnection};
-use crate::id::EffectId;
 use crate::machine::Peer;
+use crate::outbox::Upstream;
 use crate::policy::address::AddressGroup;
 use crate::policy::forwarded::Client;
 use crate::surfaces::{control, operator};
@@ -30,8 +30,8 @@ pub(super) struct Connection {
     pub(super) reading_paused: bool,
     /// Pings without an answer.
     pub(super) unanswered_pings: u8,
-    /// Effects that go on once the client has taken what waits for it.
-    pub(super) held_effects: Vec<EffectId>,
+    /// What goes on once the client has taken what waits for it.
+    pub(super) held: Vec<Upstream>,
 }
 
 /// What a connection speaks, and how far its end has come.
@@ -115,7 +115,7 @@ impl Connection {
             counted,
             reading_paused: false,
             unanswered_pings: 0,
-            held_effects: Vec::new(),
+            held: Vec::new(),
         }
     }
 

@@ -10,7 +10,6 @@ use super::deadlines::Timer;
 use crate::http::{Request, Status};
 use crate::id::ConnId;
 use crate::policy::forwarded::Client;
-use crate::providers::{ProviderContext, ProviderEvent, Providers};
 use crate::surfaces::control::{Context, Control, Due, ProviderAccess};
 use crate::time::{Instant, Now};
 
@@ -39,32 +38,6 @@ impl Gateway {
             providers: &mut access,
         };
         Some(act(control, &mut cx))
-    }
-
-    /// Does something with the providers.
-    pub(super) fn with_providers<R>(
-        &mut self,
-        now: Now,
-        act: impl FnOnce(&mut Providers, &mut ProviderContext<'_>) -> R,
-    ) -> R {
-        let mut cx = ProviderContext {
-            now,
-            settings: &self.settings.providers,
-            random: &mut self.random,
-            calls: &mut self.calls,
-            exchanges: &mut self.exchanges,
-        };
-        act(&mut self.providers, &mut cx)
-    }
-
-    /// An event of a provider goes to whoever asked.
-    pub(super) fn provider_event(&mut self, now: Now, event: ProviderEvent) {
-        match event {
-            ProviderEvent::Health { ticket, report } => {
-                self.with_control(now, |control, cx| control.health_checked(cx, ticket, &report));
-            }
-            ProviderEvent::Chat { .. } => {}
-        }
     }
 
     /// Whether the connection may be upgraded to the control plane: the accept key, or the answer.

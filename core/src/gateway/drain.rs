@@ -96,8 +96,18 @@ impl Gateway {
         self.operator.runs() + self.tools.len() + self.control.as_ref().map_or(0, Control::in_progress)
     }
 
-    /// Takes the next step when its time has come.
+    /// Takes every step whose time has come: one may make the next possible, with no input between them.
     pub(super) fn drain_further(&mut self, now: Now) {
+        loop {
+            let before = self.draining;
+            self.drain_step(now);
+            if self.draining == before {
+                return;
+            }
+        }
+    }
+
+    fn drain_step(&mut self, now: Now) {
         let Some(drain) = self.draining else { return };
         let idle = self.work() == 0;
         match drain.phase {
@@ -110,7 +120,10 @@ impl Gateway {
                 operator.stop(&mut cx);
                 self.stop_tools(now);
                 self.answer_tools(now);
+                // What can end at once has ended then.
+                self.outbound_events(now);
                 self.deliver(now);
+                self.drain_further(now);
             }
             Phase::Stopping(until) if idle || until <= now.monotonic => self.close_all(now, drain),
             Phase::Grace(_) if idle => self.close_all(now, drain),

@@ -345,6 +345,7 @@ impl Gateway {
             reports: &mut self.reports,
             audit: &mut self.audit,
             metrics: &mut self.metrics,
+            providers: &mut self.providers,
         };
         (&mut self.operator, context)
     }
@@ -373,12 +374,18 @@ impl Machine for Gateway {
             Input::Tick => {}
         }
         self.on_time(now);
-        self.outbound_events(now);
-        self.answer_tools(now);
-        self.release_control(now);
-        self.drain_further(now);
+        loop {
+            self.outbound_events(now);
+            self.answer_tools(now);
+            self.release_control(now);
+            self.drain_further(now);
+            self.deliver(now);
+            // What was handed over may have let something go on that has more to tell.
+            if !self.has_outbound_events() {
+                break;
+            }
+        }
         self.outbound_outputs();
-        self.deliver(now);
         self.tell(now);
     }
 

@@ -118,7 +118,12 @@ pub(crate) fn finish(mut draft: Draft, around: Surroundings<'_>, problems: &mut 
         SessionMode::Idle => SessionReset::Idle(draft.session_idle),
         SessionMode::Never => SessionReset::Never,
     };
-    core.control = draft.control_on.then_some(draft.control);
+    let mut control = draft.control;
+    if !control.standalone && control.token_file.is_none() {
+        // Nothing else hands out the token of a control plane that shares the gateway's port.
+        control.token_file = Some(text(&state_dir.join("control-token"), problems));
+    }
+    core.control = draft.control_on.then_some(control);
     if draft.audit_on {
         let logs = state_dir.join("logs");
         let mut audit = draft.audit;

@@ -35,14 +35,16 @@ use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
-use crate::fetch::{Asking, FetchContext, FetchFault, Fetched, Fetches};
+use crate::fetch::{FetchContext, FetchFault, Fetched, Fetches};
 use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
 use crate::metrics::Metrics;
+use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::forwarded::Client;
+use crate::providers::{ProviderContext, Providers};
 use crate::queries::{Advance, AgentList, Health, HistoryParams, ListParams, Queries, QueryKey, Refused};
 use crate::random::Random;
 use crate::report::Report;
@@ -67,14 +69,30 @@ pub struct Context<'a> {
     pub calls: &'a mut Calls,
     /// Where URLs are fetched.
     pub fetches: &'a mut Fetches,
-    /// Where the fetches ask.
-    pub exchanges: &'a mut dyn Asking,
+    /// Where requests to other servers go.
+    pub exchanges: &'a mut Exchanges,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
     /// Where records for the journal go.
     pub audit: &'a mut Vec<AuditRecord>,
     /// What is counted.
     pub metrics: &'a mut Metrics,
+    /// Who answers for agents that are providers.
+    pub providers: &'a mut Providers,
+}
+
+impl Context<'_> {
+    /// The providers and what they may use.
+    fn providers(&mut self) -> (&mut Providers, ProviderContext<'_>) {
+        let context = ProviderContext {
+            now: self.now,
+            settings: &self.settings.providers,
+            random: self.random,
+            calls: self.calls,
+            exchanges: self.exchanges,
+        };
+        (self.providers, context)
+    }
 }
 
 /// What an upgraded request told about its sender.
