@@ -10,7 +10,6 @@ use super::deadlines::Timer;
 use crate::http::{Request, Status};
 use crate::id::ConnId;
 use crate::policy::forwarded::Client;
-use crate::providers::{ProviderContext, Providers};
 use crate::surfaces::control::{Context, Control, Due, ProviderAccess};
 use crate::time::{Instant, Now};
 
@@ -39,22 +38,6 @@ impl Gateway {
             providers: &mut access,
         };
         Some(act(control, &mut cx))
-    }
-
-    /// Does something with the providers.
-    pub(super) fn with_providers<R>(
-        &mut self,
-        now: Now,
-        act: impl FnOnce(&mut Providers, &mut ProviderContext<'_>) -> R,
-    ) -> R {
-        let mut cx = ProviderContext {
-            now,
-            settings: &self.settings.providers,
-            random: &mut self.random,
-            calls: &mut self.calls,
-            exchanges: &mut self.exchanges,
-        };
-        act(&mut self.providers, &mut cx)
     }
 
     /// Whether the connection may be upgraded to the control plane: the accept key, or the answer.

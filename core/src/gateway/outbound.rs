@@ -6,7 +6,7 @@ use crate::fetch::{FetchAsker, FetchContext, FetchFault, Fetched, Fetches};
 use crate::id::FetchId;
 use crate::outbound::{Asker, ExchangeEvent};
 use crate::outbox::Upstream;
-use crate::providers::{ProviderEvent, Providers};
+use crate::providers::{ProviderContext, ProviderEvent, Providers};
 use crate::surfaces::tools::{Context, Tools};
 use crate::time::Now;
 
@@ -41,6 +41,18 @@ impl Gateway {
         act(&mut self.fetches, &mut cx)
     }
 
+    /// The providers and what they may use.
+    pub(super) fn providers(&mut self, now: Now) -> (&mut Providers, ProviderContext<'_>) {
+        let context = ProviderContext {
+            now,
+            settings: &self.settings.providers,
+            random: &mut self.random,
+            calls: &mut self.calls,
+            exchanges: &mut self.exchanges,
+        };
+        (&mut self.providers, context)
+    }
+
     /// Deadlines of exchanges, fetches and tools, and pauses of the providers.
     pub(super) fn outbound_on_time(&mut self, now: Now) {
         if self.exchanges.next_deadline().is_some_and(|at| at <= now.monotonic) {
@@ -49,11 +61,12 @@ impl Gateway {
         if self.fetches.next_deadline().is_some_and(|at| at <= now.monotonic) {
             self.with_fetches(now, Fetches::on_deadline);
         }
-        if self.providers.next_deadline().is_some_and(|at| at <= now.monotonic) {
-            self.with_providers(now, Providers::on_deadline);
-        }
         if self.tools.next_deadline().is_some_and(|at| at <= now.monotonic) {
             self.with_tools(now, Tools::on_deadline);
+        }
+        if self.providers.next_deadline().is_some_and(|at| at <= now.monotonic) {
+            let (providers, mut cx) = self.providers(now);
+            providers.on_deadline(&mut cx);
         }
     }
 
@@ -71,7 +84,8 @@ impl Gateway {
                         self.with_fetches(now, |fetches, cx| fetches.exchange_event(cx, exchange, event));
                     }
                     Asker::Providers => {
-                        self.with_providers(now, |providers, cx| providers.exchange_event(cx, exchange, event));
+                        let (providers, mut cx) = self.providers(now);
+                        providers.exchange_event(&mut cx, exchange, event);
                     }
                 }
             } else if let Some((asker, fetch, result)) = self.fetches.take_event() {
@@ -82,7 +96,6 @@ impl Gateway {
         }
     }
 
-    /// An event of a provider goes to whoever asked.
     fn provider_event(&mut self, now: Now, event: ProviderEvent) {
         match event {
             ProviderEvent::Chat { id, event } => {
