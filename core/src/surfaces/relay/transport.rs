@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use super::stamp;
 use crate::secret::Secret;
+use crate::settings::RelaySettings;
 use crate::time::UnixMillis;
 
 /// Why a token is not good. The names are those of the original's log.
@@ -53,6 +54,23 @@ impl TokenFault {
             Self::Expired => "token_expired",
         }
     }
+}
+
+/// The key under which tokens are signed: the one that was given, or one that is derived from the signing key.
+#[must_use]
+pub fn secret(relay: &RelaySettings) -> Secret {
+    if let Some(given) = &relay.transport_token_secret {
+        return given.clone();
+    }
+    let mut text = String::with_capacity(64);
+    let digest = Hmac::<Sha256>::new_from_slice(relay.signing_key.reveal().as_bytes()).map(|mut mac| {
+        mac.update(b"transport-token-secret");
+        mac.finalize().into_bytes()
+    });
+    for byte in digest.unwrap_or_default() {
+        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+    }
+    Secret::new(text)
 }
 
 /// A token for this connection. It ends at a whole second.
