@@ -17,7 +17,7 @@ impl Gateway {
     pub(super) fn outbound_events(&mut self, _now: Now) {
         while let Some((asker, _id, _event)) = self.exchanges.take_event() {
             match asker {
-                Asker::Fetch | Asker::Providers => {}
+                Asker::Fetch | Asker::Providers | Asker::Relay => {}
             }
         }
     }
