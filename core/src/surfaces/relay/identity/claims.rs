@@ -67,8 +67,16 @@ impl Trust {
         let text = |name: &str, chars| text_of(&claims, name).map(|text| cut(&text, chars)).unwrap_or_default();
         let email = text_of(&claims, "email").filter(|email| email.chars().count() <= MAX_EMAIL_CHARS);
         let email = cut(&email.unwrap_or_default(), MAX_EMAIL_CHARS);
-        let second = if self.is_firebase { "display_name" } else { "preferred_username" };
-        let names = [text("name", MAX_NAME_CHARS), text(second, MAX_NAME_CHARS), cut(&email, MAX_NAME_CHARS)];
+        let second = if self.is_firebase {
+            "display_name"
+        } else {
+            "preferred_username"
+        };
+        let names = [
+            text("name", MAX_NAME_CHARS),
+            text(second, MAX_NAME_CHARS),
+            cut(&email, MAX_NAME_CHARS),
+        ];
         let name = names.into_iter().find(|name| !name.is_empty());
         Ok(Identity {
             name: name.unwrap_or_else(|| cut(&uid, MAX_NAME_CHARS)),
@@ -92,7 +100,9 @@ impl Trust {
 
 /// Some providers write booleans as texts.
 fn is_true(claims: &Object<'_>, name: &str) -> bool {
-    claims.get(name).is_some_and(|value| matches!(value.get(), "true" | "\"true\""))
+    claims
+        .get(name)
+        .is_some_and(|value| matches!(value.get(), "true" | "\"true\""))
 }
 
 #[cfg(test)]
@@ -131,7 +141,10 @@ mod tests {
     #[test]
     fn what_is_taken_from_a_good_token() {
         let user = good(&oidc(), "", "").unwrap();
-        assert_eq!((user.uid.as_str(), user.email.as_str(), user.name.as_str()), ("u-1", "A@b.c", "Ann"));
+        assert_eq!(
+            (user.uid.as_str(), user.email.as_str(), user.name.as_str()),
+            ("u-1", "A@b.c", "Ann")
+        );
         assert!(user.email_verified);
         for (from, to, verified) in [
             (",\"email_verified\":true", "", false),
@@ -143,10 +156,20 @@ mod tests {
             assert_eq!(good(&oidc(), from, to).unwrap().email_verified, verified, "{to}");
         }
         let name = |trust: &Trust, from: &str, to: &str| good(trust, from, to).unwrap().name;
-        assert_eq!(name(&oidc(), "\"name\":\"Ann\"", "\"preferred_username\":\"ann\""), "ann");
+        assert_eq!(
+            name(&oidc(), "\"name\":\"Ann\"", "\"preferred_username\":\"ann\""),
+            "ann"
+        );
         assert_eq!(name(&firebase(), "\"name\":\"Ann\"", "\"display_name\":\"ann\""), "ann");
         assert_eq!(name(&oidc(), "\"name\":\"Ann\"", "\"display_name\":\"ann\""), "A@b.c");
-        assert_eq!(name(&oidc(), "\"email\":\"A@b.c\",\"email_verified\":true,\"name\":\"Ann\"", "\"x\":1"), "u-1");
+        assert_eq!(
+            name(
+                &oidc(),
+                "\"email\":\"A@b.c\",\"email_verified\":true,\"name\":\"Ann\"",
+                "\"x\":1"
+            ),
+            "u-1"
+        );
         assert!(good(&oidc(), "\"client-1\"", "[\"x\",\"client-1\"]").is_ok());
     }
 
@@ -171,7 +194,10 @@ mod tests {
             assert_eq!(good(&oidc(), from, to), Err(fault), "{to}");
         }
         assert!(good(&oidc(), "\"sub\"", "\"nbf\":1800000300,\"sub\"").is_ok());
-        assert!(good(&oidc(), "\"iat\":1800000000", "\"iat\":1900000000").is_ok(), "not looked at");
+        assert!(
+            good(&oidc(), "\"iat\":1800000000", "\"iat\":1900000000").is_ok(),
+            "not looked at"
+        );
     }
 
     #[test]

@@ -92,16 +92,28 @@ mod tests {
 
     #[test]
     fn users_are_who_they_say() {
-        let by_email = user(Said { email: " Alice@Example.com ", ..POST });
+        let by_email = user(Said {
+            email: " Alice@Example.com ",
+            ..POST
+        });
         assert_eq!(by_email.uid, "demo-29a06794dd30fb91");
         assert_eq!(by_email.email, "Alice@Example.com");
         assert_eq!(by_email.name, "Alice@Example.com");
         assert!(by_email.email_verified);
-        let named = user(Said { email: "a@b", uid: "u", name: "Ann", is_post: false, ..POST });
+        let named = user(Said {
+            email: "a@b",
+            uid: "u",
+            name: "Ann",
+            is_post: false,
+            ..POST
+        });
         assert_eq!(named.name, "Ann");
         assert_ne!(named.uid, "u", "the e-mail goes before the uid");
         let by_uid = user(Said { uid: "u-1", ..POST });
-        assert_eq!((by_uid.uid.as_str(), by_uid.name.as_str(), by_uid.email_verified), ("u-1", "u-1", false));
+        assert_eq!(
+            (by_uid.uid.as_str(), by_uid.name.as_str(), by_uid.email_verified),
+            ("u-1", "u-1", false)
+        );
         let nobody = user(POST);
         assert!(nobody.uid.starts_with("demo-") && nobody.uid.len() == 15);
         assert_eq!(told(Said { is_post: false, ..POST }), Ok(Known::Page));
@@ -109,15 +121,28 @@ mod tests {
 
     #[test]
     fn another_site_cannot_say_it_and_texts_are_bounded() {
-        let cross = Said { email: "a@b", is_cross_site: true, ..POST };
+        let cross = Said {
+            email: "a@b",
+            is_cross_site: true,
+            ..POST
+        };
         assert_eq!(told(cross), Err(Refusal::CrossSite));
-        assert_eq!(told(Said { is_post: false, ..cross }), Ok(Known::Page));
+        assert_eq!(
+            told(Said {
+                is_post: false,
+                ..cross
+            }),
+            Ok(Known::Page)
+        );
         let long = "x".repeat(400);
         for said in [
             Said { uid: &long, ..POST },
             Said { email: &long, ..POST },
             Said { name: &long, ..POST },
-            Said { name: "a\u{7}b", ..POST },
+            Said {
+                name: "a\u{7}b",
+                ..POST
+            },
         ] {
             assert_eq!(told(said), Err(Refusal::BadText));
         }

@@ -180,7 +180,10 @@ mod tests {
         let rsa = key(&format!(r#"{{"kty":"RSA","n":"AA{n}","e":"AQAB","kid":"k"}}"#));
         // Two zeros in base64url are twelve bits: the number must be whole bytes, so that is no key.
         assert_eq!(rsa, None);
-        let rsa = key(&format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB","kid":"k","use":"sig"}}"#)).unwrap();
+        let rsa = key(&format!(
+            r#"{{"kty":"RSA","n":"{n}","e":"AQAB","kid":"k","use":"sig"}}"#
+        ))
+        .unwrap();
         assert!(rsa.way(Algorithm::RS256).is_some() && rsa.way(Algorithm::Ps(ShaLength::Sha512)).is_some());
         assert_eq!(rsa.way(Algorithm::Es256), None);
         assert_eq!(rsa.way(Algorithm::EdDsa), None);

@@ -6,8 +6,6 @@ pub mod demo;
 mod documents;
 mod jwk;
 mod place;
-#[cfg(test)]
-mod tests;
 mod upstream;
 
 use alloc::string::String;
@@ -81,5 +79,9 @@ impl Refusal {
 
 /// The first characters of a text, without control characters.
 fn cut(text: &str, chars: usize) -> String {
-    text.trim().chars().filter(|char| !char.is_control()).take(chars).collect()
+    text.trim()
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(chars)
+        .collect()
 }
