@@ -15,6 +15,7 @@ mod figures;
 mod http;
 mod outbound;
 mod probes;
+mod relay;
 mod routes;
 mod telling;
 mod upgrade;
@@ -32,6 +33,7 @@ use answers::Answers;
 use connection::{Connection, Counted, Stage, TurnedAway};
 use deadlines::{Deadlines, Timer};
 use drain::Drain;
+use exchange::Exchange;
 use routes::Routes;
 
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Journal};
@@ -52,6 +54,7 @@ use crate::report::Report;
 use crate::settings::Settings;
 use crate::surfaces::control::Control;
 use crate::surfaces::operator::{Context, Operator};
+use crate::surfaces::relay::Relay;
 use crate::surfaces::tools::Tools;
 use crate::time::{Instant, Now};
 
@@ -77,6 +80,10 @@ pub struct Gateway {
     providers: Providers,
     /// `None`: there is no control plane.
     control: Option<Control>,
+    /// `None`: there is no relay.
+    relay: Option<Relay>,
+    /// Requests that wait for the relay's answer.
+    relay_waiting: usize,
     /// Tool calls that were cut short because the gateway went away.
     lost_calls: u32,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
@@ -118,7 +125,8 @@ impl Gateway {
         let mut reports = Vec::new();
         let mut audit = alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)];
         let control = Control::new(&settings, now, &mut random, &mut calls, &mut reports, &mut audit);
-        Self {
+        let relay = Relay::new(&settings, &mut calls);
+        let mut gateway = Self {
             started: now,
             auth: Authenticator::new(&settings.auth, &mut random),
             random,
@@ -132,6 +140,8 @@ impl Gateway {
             tools: Tools::new(&settings),
             providers: Providers::new(&settings.providers),
             control,
+            relay,
+            relay_waiting: 0,
             lost_calls: 0,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
@@ -147,7 +157,10 @@ impl Gateway {
             repeats: BTreeMap::new(),
             turned_away_open: 0,
             settings,
-        }
+        };
+        gateway.with_relay(now, Relay::load);
+        gateway.outbound_outputs();
+        gateway
     }
 
     /// Connections that are open.
@@ -195,7 +208,7 @@ impl Gateway {
         } else {
             http.header_timeout.min(TURN_AWAY)
         };
-        let mut connection = Box::new(Connection::new(peer, now.wall, counted));
+        let mut connection = Box::new(Connection::new(peer, now.wall, counted, self.routes.head_limits()));
         connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
         self.keep(id, connection);
     }
@@ -222,6 +235,10 @@ impl Gateway {
 
     fn read_closed(&mut self, now: Now, id: ConnId) {
         self.with(now, id, |gateway, connection| match &mut connection.stage {
+            // Who listens to events and closes has left.
+            Stage::Http(stage) if matches!(stage.exchange, Exchange::Streaming) => {
+                gateway.flush_after(now, id, connection);
+            }
             Stage::Http(stage) => {
                 stage.http.read_closed();
                 gateway.drive_http(now, id, connection);
@@ -250,6 +267,10 @@ impl Gateway {
         }
         if let Some(journal) = &mut self.journal {
             journal.on_deadline(now, &mut self.calls);
+        }
+        let due = self.relay.as_ref().and_then(Relay::next_deadline);
+        if due.is_some_and(|at| at <= now.monotonic) {
+            self.with_relay(now, Relay::on_deadline);
         }
         self.outbound_on_time(now);
     }
@@ -284,7 +305,10 @@ impl Gateway {
             Some(Owner::Control) => {
                 self.with_control(now, |control, cx| control.completed(cx, effect, outcome));
             }
-            Some(Owner::Relay) | None => {}
+            Some(Owner::Relay) => {
+                self.with_relay(now, |relay, cx| relay.completed(cx, effect, outcome));
+            }
+            None => {}
         }
     }
 
@@ -309,6 +333,9 @@ impl Gateway {
         self.tools.reconfigure(&self.settings);
         self.providers.reconfigure(&self.settings.providers);
         self.with_control(now, |control, cx| control.reconfigure(cx));
+        if let Some(new) = self.settings.relay.clone() {
+            self.with_relay(now, |relay, cx| relay.reconfigure(cx, &new));
+        }
         self.reconfigure_journal();
         self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
     }
@@ -365,7 +392,7 @@ impl Machine for Gateway {
             Input::Gone { conn, why } if self.exchanges.owns(conn) => self.exchanges.gone(now, conn, why),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
-            Input::Sent { conn, bytes } => self.sent(conn, bytes),
+            Input::Sent { conn, bytes } => self.sent(now, conn, bytes),
             Input::Gone { conn, why: _ } => self.gone(now, conn),
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
@@ -378,6 +405,7 @@ impl Machine for Gateway {
             self.outbound_events(now);
             self.answer_tools(now);
             self.release_control(now);
+            self.serve_relay(now);
             self.drain_further(now);
             self.deliver(now);
             // What was handed over may have let something go on that has more to tell.
@@ -409,6 +437,7 @@ impl Machine for Gateway {
             self.fetches.next_deadline(),
             self.tools.next_deadline(),
             self.providers.next_deadline(),
+            self.relay.as_ref().and_then(Relay::next_deadline),
             self.journal.as_ref().and_then(Journal::next_deadline),
         ];
         Output::Idle {

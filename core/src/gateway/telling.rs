@@ -81,6 +81,7 @@ impl Gateway {
         let surface = match &connection.stage {
             Stage::WebSocket(stage) => match &stage.session {
                 Session::Operator(_) | Session::Over => Surface::Ws,
+                Session::Agent => Surface::Relay,
                 // The surface tells it itself.
                 Session::Control(_) => return,
             },

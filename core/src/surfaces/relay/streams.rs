@@ -21,6 +21,9 @@ pub struct Streams {
 struct Stream {
     owner: Uid,
     waiting: BytesMut,
+    /// The head and what went out with it, as far as the socket has not taken it: what a listener missed does not count
+    /// against it.
+    ahead: usize,
     /// Taken out, but not yet by the socket.
     unsent: usize,
     limit: usize,
@@ -51,6 +54,7 @@ impl Streams {
         let stream = Stream {
             owner,
             waiting: BytesMut::new(),
+            ahead: 0,
             unsent: 0,
             limit: limit as usize,
             is_ready: false,
@@ -104,11 +108,51 @@ impl Streams {
         None
     }
 
-    /// The socket took so many bytes of a stream (framing may be counted too).
+    /// A stream's head and what goes with it were handed over: so many bytes, which come before all others.
+    pub fn began(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(stream) = self.open.get_mut(&conn) {
+            stream.ahead = bytes;
+        }
+    }
+
+    /// So many bytes of framing were handed over with those that were taken out.
+    pub fn framed(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(stream) = self.open.get_mut(&conn) {
+            stream.unsent += bytes;
+        }
+    }
+
+    /// The socket took so many bytes of a stream, framing and all.
     pub fn sent(&mut self, conn: ConnId, bytes: usize) {
         if let Some(stream) = self.open.get_mut(&conn) {
-            stream.unsent = stream.unsent.saturating_sub(bytes);
+            let of_head = bytes.min(stream.ahead);
+            stream.ahead -= of_head;
+            stream.unsent = stream.unsent.saturating_sub(bytes - of_head);
         }
+    }
+
+    /// Whether a stream is open on this connection.
+    #[must_use]
+    pub fn is_open(&self, conn: ConnId) -> bool {
+        self.open.contains_key(&conn)
+    }
+
+    /// Whether there is something to take out.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// The listener is gone.
@@ -151,6 +195,20 @@ mod tests {
         assert!(matches!(streams.take_output(), Some((_, StreamOutput::Bytes(bytes))) if bytes.len() == 7));
         assert!(matches!(streams.take_output(), Some((_, StreamOutput::End))));
         assert_eq!(streams.count(&uid()), 0);
+    }
+
+    #[test]
+    fn what_went_out_with_the_head_is_not_held_against_a_listener() {
+        let mut streams = Streams::default();
+        let conn = ConnId::FIRST;
+        streams.open(conn, uid(), 10);
+        streams.began(conn, 1_000);
+        assert!(streams.push(conn, b"12345678"));
+        assert!(streams.has_output() && streams.take_output().is_some());
+        streams.framed(conn, 2);
+        assert!(!streams.has_output() && streams.is_open(conn));
+        streams.sent(conn, 1_001);
+        assert!(streams.push(conn, b"1") && !streams.push(conn, b"2"));
     }
 
     #[test]
