@@ -24,7 +24,7 @@ use crate::surfaces::relay::context::RelayContext;
 use crate::time::Instant;
 
 /// Users that may wait at the same time.
-pub const MAX_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 
 /// Who a token is of, or why it is not good.
 pub type Verdict = Result<Identity, Refusal>;

@@ -16,7 +16,7 @@ use crate::surfaces::relay::records;
 use crate::time::UnixMillis;
 
 /// Where they are on disk.
-pub const TABLE: &str = "relay_codes";
+pub(super) const TABLE: &str = "relay_codes";
 /// Codes of one user that wait; the oldest goes when there is another.
 const MAX_PER_USER: usize = 20;
 

@@ -23,6 +23,8 @@ use crate::surfaces::relay::tokens::{Claims, issue};
 
 /// A published client begins a new login when it finds this.
 const NOT_FOUND: &str = "refresh token not found or expired";
+/// Logins that were ended and not told yet.
+const MAX_UNTOLD: usize = 4_096;
 /// The longest client id of a program in demo mode.
 const MAX_CLIENT_BYTES: usize = 128;
 
@@ -168,7 +170,9 @@ impl OAuth {
         };
         let answer = no_store(Answer::json(Status::OK, &granted));
         let per_user = cx.relay.limits.logins_per_user as usize;
-        self.logins.put(cx.ledger, id, login, per_user);
+        if let Some(evicted) = self.logins.put(cx.ledger, id, login, per_user) {
+            self.tell_ended(evicted);
+        }
         cx.ledger.answer(cx.now, request.conn, answer);
         Reply::Later
     }
@@ -254,8 +258,16 @@ impl OAuth {
     /// Ends a login: nothing of it is good from now on.
     fn end(&mut self, cx: &mut RelayContext<'_>, login: LoginId) {
         if self.logins.end(cx.ledger, login) {
-            self.ended.push_back(login.text());
+            self.tell_ended(login);
         }
+    }
+
+    fn tell_ended(&mut self, login: LoginId) {
+        // Whoever drives this takes them after every input; one that never does loses the oldest.
+        if self.ended.len() >= MAX_UNTOLD {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(login.text());
     }
 
     /// `POST /oauth/token/revoke` (RFC 7009): also an unknown token is answered with OK.

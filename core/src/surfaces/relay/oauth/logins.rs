@@ -13,7 +13,7 @@ use crate::surfaces::relay::records;
 use crate::time::UnixMillis;
 
 /// Where they are on disk.
-pub const TABLE: &str = "relay_logins";
+pub(super) const TABLE: &str = "relay_logins";
 
 /// One login. Times are seconds since 1970.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -62,8 +62,8 @@ impl Logins {
     }
 
     /// Writes a login down, new or changed. When its user has more than `per_user`, the one that was not used for the
-    /// longest time is ended.
-    pub(super) fn put(&mut self, ledger: &mut Ledger, id: LoginId, login: Login, per_user: usize) {
+    /// longest time is ended, and told.
+    pub(super) fn put(&mut self, ledger: &mut Ledger, id: LoginId, login: Login, per_user: usize) -> Option<LoginId> {
         let change = Change::Put {
             value: records::write(&login),
             expires_at: Some(UnixMillis(login.keep_until.saturating_mul(1_000))),
@@ -76,9 +76,7 @@ impl Logins {
         let oldest = of_user
             .filter(|of_user| of_user.len() > per_user.max(1))
             .and_then(|of_user| of_user.iter().map(|(_, one)| *one).find(|one| *one != id));
-        if let Some(oldest) = oldest {
-            self.end(ledger, oldest);
-        }
+        oldest.filter(|oldest| self.end(ledger, *oldest))
     }
 
     fn keep(&mut self, id: LoginId, login: Login) {

@@ -12,18 +12,18 @@ use crate::surfaces::relay::keys::Keys;
 
 /// A login's id: 12 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct LoginId(pub [u8; 12]);
+pub(super) struct LoginId(pub(super) [u8; 12]);
 
 impl LoginId {
     /// As it is written in access tokens and as a record's id: 16 characters.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
     /// Reads it back.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
 }

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The scopes that there are.
-pub const KNOWN: [&str; 2] = ["profile", "email"];
+pub(super) const KNOWN: [&str; 2] = ["profile", "email"];
 /// The longest list that is read.
 const MAX_BYTES: usize = 1_024;
 

@@ -253,6 +253,7 @@ fn logins_are_bounded() {
     world.wait(1);
     let third = world.login("a@b.c");
     assert!(world.judge(&third.get("access_token")).is_ok());
+    assert!(world.oauth.take_ended().is_some(), "its streams end, too");
     assert_eq!(world.judge(&second.get("access_token")), Err(TokenFault::LoginOver));
     assert!(world.judge(&first.get("access_token")).is_ok());
     assert_eq!(world.login("b@b.c").status, 200);
