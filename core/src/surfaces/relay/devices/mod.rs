@@ -7,7 +7,7 @@ mod listeners;
 mod listing;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
