@@ -8,7 +8,7 @@ fn a_message_is_checked_in_order() {
     share(&mut world, &ann, &bob);
     let key = "X-Idempotency-Key: k\r\n";
     let good = message(1);
-    let mut ask =
+    let ask =
         |world: &mut World, who: &Caller, line: &str, fields: &str, body: &str| world.ask_with(who, line, fields, body);
     ask(&mut world, &ann, &MESSAGES.replace("s-01", "x"), "", "").is(400, "invalid session_id");
     ask(&mut world, &ann, MESSAGES, "", "{").is(400, "missing X-Idempotency-Key header");
