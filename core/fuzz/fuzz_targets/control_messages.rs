@@ -18,20 +18,12 @@ struct Nobody;
 
 impl Steering for Nobody {
     fn active(&self) -> ActiveProvider {
-        ActiveProvider {
-            key: ProviderKey::Kimi,
-            model: "m".into(),
-            configured: true,
-        }
+        ActiveProvider { key: ProviderKey::Kimi, model: "m".into(), configured: true }
     }
 
     fn switch(&mut self, to: ProviderKey, model: Option<&str>) -> Result<Switched, NotConfigured> {
         let model = model.unwrap_or("m").to_owned();
-        Ok(Switched {
-            previous: ProviderKey::Kimi,
-            active: to,
-            model,
-        })
+        Ok(Switched { previous: ProviderKey::Kimi, active: to, model })
     }
 
     fn check_health(&mut self, _: Now, _: &mut Calls, _: &mut Random, _: u64) {}
@@ -46,22 +38,12 @@ fn token(reports: &mut Vec<Report>) -> Option<String> {
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let control = ControlSettings {
-        hand_out_token: true,
-        ..ControlSettings::default()
-    };
-    let settings = Arc::new(Settings {
-        control: Some(control),
-        ..Settings::default()
-    });
-    let now = Now {
-        monotonic: Instant::from_millis(1),
-        wall: UnixMillis(1_795_187_180_000),
-    };
+    let control = ControlSettings { hand_out_token: true, ..ControlSettings::default() };
+    let settings = Arc::new(Settings { control: Some(control), ..Settings::default() });
+    let now = Now { monotonic: Instant::from_millis(1), wall: UnixMillis(1_795_187_180_000) };
     let (mut random, mut calls, mut outbox) = (Random::new(Seed([1; 32])), Calls::default(), Outbox::new(1 << 20));
     let (mut reports, mut audit) = (Vec::new(), Vec::new());
-    let mut control =
-        Control::new(&settings, now, &mut random, &mut calls, &mut reports, &mut audit).expect("it is on");
+    let mut control = Control::new(&settings, now, &mut random, &mut calls, &mut reports, &mut audit).expect("it is on");
     let mut good = token(&mut reports).expect("a token");
     let conn = ConnId::FIRST;
     let mut session = None;
@@ -84,11 +66,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             break;
         }
         let parcel = outbox.take_for(conn).expect("an answer");
-        assert_ne!(
-            parcel.close.is_some(),
-            parcel.bytes.starts_with(&[0x81]),
-            "an answer or a close"
-        );
+        assert_ne!(parcel.close.is_some(), parcel.bytes.starts_with(&[0x81]), "an answer or a close");
         if parcel.close.is_some() {
             break;
         }

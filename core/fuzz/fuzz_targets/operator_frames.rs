@@ -27,16 +27,11 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     world.bytes(conn, &frame(if choice & 2 == 0 { 0x81 } else { 0x82 }, message));
     world.settle();
     let answers = &world.frames(conn)[before..];
-    let responses = answers
-        .iter()
-        .filter(|frame| frame.text().starts_with(r#"{"type":"res","id":""#));
+    let responses = answers.iter().filter(|frame| frame.text().starts_with(r#"{"type":"res","id":""#));
     assert_eq!(responses.count(), 1, "{answers:?}");
     for answer in answers {
         match answer.opcode {
-            1 => assert!(
-                answer.text().starts_with('{') && answer.text().ends_with('}'),
-                "{answer:?}"
-            ),
+            1 => assert!(answer.text().starts_with('{') && answer.text().ends_with('}'), "{answer:?}"),
             8 => assert_eq!(answer.payload.get(..2), Some(&1008_u16.to_be_bytes()[..])),
             other => panic!("opcode {other}"),
         }

@@ -21,9 +21,7 @@ fn read(max: usize, close: bool, pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>, boo
                 Event::Binary(bytes) => assert!(bytes.len() <= max && !close, "a message that may not come"),
                 Event::Alive | Event::Closed | Event::Failed(_) => {}
             }
-            let ended = seen
-                .last()
-                .is_some_and(|last: &String| last == "Closed" || last.starts_with("Failed"));
+            let ended = seen.last().is_some_and(|last: &String| last == "Closed" || last.starts_with("Failed"));
             assert!(!ended, "an event after the end");
             seen.push(format!("{event:?}"));
         }
