@@ -39,6 +39,8 @@ pub mod gateway;
 pub mod http;
 pub mod id;
 pub mod json;
+#[cfg(any(feature = "control", feature = "relay"))]
+mod jws;
 #[cfg(feature = "control")]
 pub mod jwt;
 pub mod limits;

@@ -87,6 +87,7 @@ impl Gateway {
                         let (providers, mut cx) = self.providers(now);
                         providers.exchange_event(&mut cx, exchange, event);
                     }
+                    Asker::Relay => {}
                 }
             } else if let Some((asker, fetch, result)) = self.fetches.take_event() {
                 self.fetched(now, asker, fetch, result);
@@ -143,6 +144,7 @@ impl Gateway {
         match asker {
             Asker::Fetch => fetches.add(outcome, 1),
             Asker::Providers => providers.add(outcome, 1),
+            Asker::Relay => {}
         }
     }
 

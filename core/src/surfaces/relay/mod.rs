@@ -2,6 +2,13 @@
 //! other is sealed for it. This page is its front door and its table of routes. It never sees a socket: requests come in
 //! whole, answers and events go out as values. Spec: `spec/relay.md`.
 
+pub mod context;
 pub mod http;
+pub mod identity;
 pub mod ids;
+pub mod keys;
 pub mod ledger;
+pub mod oauth;
+pub mod percent;
+pub mod records;
+pub mod tokens;
