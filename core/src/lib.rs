@@ -34,12 +34,13 @@ pub mod auth;
 pub mod calls;
 pub mod effect;
 pub mod fetch;
-pub mod fetching;
 mod fields;
 pub mod gateway;
 pub mod http;
 pub mod id;
 pub mod json;
+#[cfg(any(feature = "control", feature = "relay"))]
+mod jws;
 #[cfg(feature = "control")]
 pub mod jwt;
 pub mod limits;

@@ -66,6 +66,10 @@ impl Host {
                 Ok(script) => return self.spawn(effect, script, now.monotonic),
                 Err(fault) => Err(fault),
             },
+            Effect::VerifySignature(_) => Err(Fault {
+                kind: FaultKind::Unavailable,
+                detail: "the in-memory host checks no signatures".into(),
+            }),
             Effect::Resolve { .. } | Effect::Dial(_) => Err(Fault {
                 kind: FaultKind::Unavailable,
                 detail: "the in-memory host has no network".into(),

@@ -3,7 +3,6 @@
 //! no credential is ever sent. How one fetch goes on is decided in `hops.rs`; here is who is under way and who waits.
 //! Spec: `spec/hardening.md`.
 
-mod desk;
 mod fault;
 mod hops;
 mod media;
@@ -18,7 +17,6 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::desk::FetchDesk;
 pub use self::fault::FetchFault;
 use self::hops::{Hops, Step};
 pub use self::sources::{check_count, check_inline};
@@ -221,6 +219,12 @@ impl Fetches {
     /// The next fetch that is over.
     pub fn take_event(&mut self) -> Option<(FetchAsker, FetchId, Result<Fetched, FetchFault>)> {
         self.events.pop_front()
+    }
+
+    /// Whether [`Self::take_event`] has one.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// An effect of [`Owner::Fetch`] ended.

@@ -33,6 +33,8 @@ pub enum Asker {
     Fetch,
     /// The AI providers.
     Providers,
+    /// The relay: its identity provider's documents.
+    Relay,
 }
 
 /// The exchanges of one machine.
@@ -220,6 +222,12 @@ impl Exchanges {
             self.adjust_reading(id);
             self.make_ready(id);
         }
+    }
+
+    /// Whether [`Self::take_event`] may have something.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.ready.is_empty() || !self.refused.is_empty()
     }
 
     /// The next thing that an exchange has to tell.

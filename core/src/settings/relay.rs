@@ -40,6 +40,8 @@ pub struct RelaySettings {
     pub state_backend: String,
     /// `AUTH_MODE` and what goes with it.
     pub auth: RelayAuth,
+    /// Ours: the relay listens on loopback only, so that its identity provider may be on loopback, too, and over plain HTTP.
+    pub loopback_only: bool,
     /// `INGRESS_RATE_WINDOW_SECONDS`: the window of the OAuth limit too.
     pub rate_window: Duration,
     /// OAuth calls of one address in that window.
@@ -129,6 +131,8 @@ pub struct RelayLimits {
     pub idempotency_per_session: u32,
     /// Logins (families of refresh tokens) of one user.
     pub logins_per_user: u32,
+    /// Logins of all users.
+    pub logins: u32,
     /// Authorization codes that wait to be used.
     pub auth_codes: u32,
     /// Sessions without a change for so long are forgotten.
@@ -151,6 +155,7 @@ impl Default for RelayLimits {
             undelivered_per_session: 64,
             idempotency_per_session: 1_000,
             logins_per_user: 100,
+            logins: 100_000,
             auth_codes: 10_000,
             session_idle: Duration::from_secs(24 * 3_600),
         }

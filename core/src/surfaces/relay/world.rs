@@ -102,6 +102,7 @@ pub(super) fn caller(uid: &str) -> Caller {
 pub(super) fn relay_settings() -> RelaySettings {
     RelaySettings {
         public_base_url: "https://relay.test".into(),
+        loopback_only: true,
         allow_origins: AllowedOrigins::Any,
         redirect_allowlist: Vec::new(),
         oauth_redirect_uris: Vec::new(),
