@@ -5,6 +5,7 @@
 
 use portcullis_core::http::Method;
 
+#[allow(dead_code, reason = "the benches use more of it")]
 #[path = "../../benches/support/relay.rs"]
 mod relay;
 

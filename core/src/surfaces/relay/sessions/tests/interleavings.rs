@@ -31,7 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn every_acknowledged_message_comes_once_and_in_order(steps in proptest::collection::vec(step(), 1..60)) {
         let (mut world, ann, first) = established();
@@ -123,7 +123,7 @@ fn hostile() -> impl Strategy<Value = (bool, String)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn whatever_peers_write_what_goes_on_is_well_formed(
         encrypted in any::<bool>(), texts in proptest::collection::vec(hostile(), 1..8),
