@@ -102,6 +102,7 @@ pub(super) fn caller(uid: &str) -> Caller {
 pub(super) fn relay_settings() -> RelaySettings {
     RelaySettings {
         public_base_url: "https://relay.test".into(),
+        loopback_only: true,
         allow_origins: AllowedOrigins::Any,
         redirect_allowlist: Vec::new(),
         oauth_redirect_uris: Vec::new(),
@@ -297,6 +298,11 @@ impl World {
                 self.act(|_, sessions, cx| sessions.agent_sent(cx, conn, length));
             }
         }
+    }
+
+    /// How much may wait for a client's socket.
+    pub(super) fn set_max_buffered(&mut self, bytes: usize) {
+        Arc::make_mut(&mut self.settings).gateway.max_buffered_bytes = bytes;
     }
 
     pub(super) fn conn(&mut self) -> ConnId {
