@@ -290,3 +290,24 @@ fn a_call_that_nobody_waits_for_is_not_lost_by_a_drain() {
         assert_eq!(lost, usize::from(is_waited_for), "{:?}", world.reports);
     }
 }
+
+#[test]
+fn pages_whose_origin_is_not_allowed_share_their_guesses() {
+    let mut world = ready();
+    let mut guesses = 0;
+    for number in 0..20 {
+        let origin = format!("Host: gw\r\nOrigin: https://a{number}.evil.example\r\n");
+        let conn = world.connect(LOCAL);
+        world.bytes(conn, UPGRADE.replace("Host: gw\r\n", &origin).as_bytes());
+        world.bytes(conn, &world::client::hello("wrong-token"));
+        guesses += usize::from(written(&world, conn).contains("invalid auth token"));
+        world.gone(conn);
+    }
+    assert_eq!(guesses, 3, "as many as one of them has");
+    let conn = world.connect(LOCAL);
+    world.bytes(conn, UPGRADE.replace("gw", "gw\r\nOrigin: http://gw").as_bytes());
+    assert!(
+        written(&world, conn).starts_with("HTTP/1.1 101 "),
+        "a page of our own is not locked out"
+    );
+}
