@@ -9,13 +9,19 @@ use portcullis_core::machine::Machine;
 use portcullis_core::random::Seed;
 use portcullis_core::secret::Secret;
 use portcullis_core::settings::Settings;
+use serde_json::{Map, Value};
 
 use super::at_start;
-use crate::child::set_arguments;
+use crate::child::{environment, set_arguments};
 use crate::play::{Failure, play};
 use crate::split::Split;
 use crate::vector::{TOKEN, Vector};
-use crate::world::core::CoreWorld;
+use crate::world::core::{CoreWorld, Surroundings};
+use crate::world::network::upstream_address;
+use crate::world::upstreams;
+
+/// The state folder in memory.
+const STATE: &str = "/portcullis-conformance";
 
 /// The core's settings for a vector: what the command line would make of them.
 ///
@@ -25,13 +31,13 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
     let flags = Flags {
         token: vector.auth.then(|| TOKEN.to_owned()),
         no_auth: !vector.auth,
-        state_dir: Some("/portcullis-conformance".into()),
+        state_dir: Some(STATE.into()),
         ..Flags::default()
     };
     let sources = Sources {
         file: None,
-        environment: &Environment::default(),
-        set: &set_arguments(vector),
+        environment: &environment(vector).into_iter().collect::<Environment>(),
+        set: &set_arguments(&vector.settings),
         flags: &flags,
         working_dir: &PathBuf::from("/"),
     };
@@ -45,8 +51,23 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
     Ok(settings)
 }
 
+/// What vectors can refer to.
+fn facts(vector: &Vector) -> Vec<(String, String)> {
+    let addresses = vector.upstreams.keys().enumerate();
+    let mut facts = upstreams::facts(addresses.map(|(place, name)| (name, upstream_address(place))));
+    facts.extend([
+        ("state".to_owned(), STATE.to_owned()),
+        ("tokenFile".to_owned(), format!("{STATE}/control-token")),
+        ("gateway".to_owned(), "127.0.0.1:18789".to_owned()),
+        ("port".to_owned(), "18789".to_owned()),
+    ]);
+    facts
+}
+
 /// Plays a vector as it was sent and in every other splitting.
 pub(super) fn play_all_splits(vector: &Vector) -> Result<(), Failure> {
+    let facts = facts(vector);
+    let vector = &vector.expanded(&facts);
     let settings = Arc::new(core_settings(vector).map_err(at_start)?);
     let usual = play_split(vector, &settings, Split::AsSent)?;
     let others: &[Split] = if vector.unsplit.is_some() { &[] } else { &Split::OTHERS };
@@ -84,7 +105,21 @@ type Transcript = std::collections::BTreeMap<String, Vec<u8>>;
 fn play_split(vector: &Vector, settings: &Arc<Settings>, split: Split) -> Result<Transcript, Failure> {
     let settings = Arc::clone(settings);
     let maker = move |now| -> Box<dyn Machine> { Box::new(Gateway::new(Arc::clone(&settings), Seed([7; 32]), now)) };
-    let mut world = CoreWorld::new(Box::new(maker), split);
+    let base = vector.clone();
+    let reader = move |changes: &Map<String, Value>| {
+        let mut changed = base.clone();
+        changed
+            .settings
+            .extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
+        core_settings(&changed).map(Arc::new)
+    };
+    let surroundings = Surroundings {
+        facts: facts(vector),
+        names: vector.names.clone(),
+        upstreams: vector.upstreams.clone(),
+        reader: Some(Box::new(reader)),
+    };
+    let mut world = CoreWorld::with(Box::new(maker), split, surroundings).map_err(at_start)?;
     play(vector, &mut world)?;
     match world.complaints() {
         [] => Ok(world.transcript().clone()),
