@@ -233,7 +233,7 @@ impl Machine for Echo {
                 self.steer(conn);
             }
             Input::Gone { conn, .. } => drop(self.conns.remove(&conn)),
-            Input::Drain => self.drain(now),
+            Input::Drain { .. } => self.drain(now),
             Input::Tick => self.tick(now),
             Input::Completed { .. } | Input::Progress { .. } | Input::Reconfigured { .. } => {}
         }
@@ -245,7 +245,7 @@ impl Machine for Echo {
         }
         if self.draining && self.conns.is_empty() && !self.drained {
             self.drained = true;
-            return Output::Drained;
+            return Output::Drained { clean: true };
         }
         let never = Instant::from_micros(u64::MAX);
         let wake_at = self

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use portcullis_core::gateway::Gateway;
 use portcullis_core::id::{ConnId, ListenerId};
-use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output, Peer};
+use portcullis_core::machine::{CloseHow, DrainHow, GoneReason, Input, Machine, Output, Peer};
 use portcullis_core::random::{Random, Seed};
 use portcullis_core::secret::Secret;
 use portcullis_core::settings::Settings;
@@ -98,7 +98,7 @@ impl EventLoop {
                 match keyboard.as_mut().map_or(Ok(0), |keyboard| keyboard.read(&mut buffer)) {
                     // Started without a keyboard: it runs until it is killed.
                     Ok(0) | Err(_) => keyboard = None,
-                    Ok(_) => self.turn(Input::Drain),
+                    Ok(_) => self.turn(Input::Drain { how: DrainHow::Stop }),
                 }
             }
             if ready.listener {
@@ -172,7 +172,7 @@ impl EventLoop {
                     self.wake_at = wake_at;
                     break;
                 }
-                Output::Drained => {
+                Output::Drained { .. } => {
                     self.drained = true;
                     break;
                 }
@@ -209,7 +209,7 @@ impl EventLoop {
             Output::Continue { .. } | Output::Cancel { .. } => {}
             Output::StopAccepting => self.listener = None,
             Output::Report(report) => eprintln!("{report}"),
-            Output::Idle { .. } | Output::Drained => {}
+            Output::Idle { .. } | Output::Drained { .. } => {}
         }
         None
     }

@@ -15,6 +15,10 @@ pub enum Owner {
     Operator,
     /// The layer that asks other servers.
     Outbound,
+    /// The tools.
+    Tools,
+    /// The audit journal.
+    Journal,
 }
 
 /// The effects of one machine.

@@ -1,7 +1,7 @@
 //! What a machine can ask of the world, and how the world answers. Small and generic: what a reply means is decided in
 //! the core, never by the adapter that fetched it. Spec: `spec/contract.md`.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::id::ConnId;
 use crate::machine::Peer;
-use crate::store::{Batch, StoreReply};
+use crate::store::{Batch, Reply, StoreReply};
 
 /// One piece of work outside the core.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +52,19 @@ pub enum Effect {
         bytes: Bytes,
         /// Permission bits for a new file.
         mode: u32,
+    },
+    /// Give a file another name; what had that name is replaced. Answer: [`Completion::Done`] once it is on disk.
+    Rename {
+        /// An absolute path.
+        from: String,
+        /// An absolute path on the same file system.
+        to: String,
+    },
+    /// Remove a file, or a folder with all that is in it; links are removed, not followed. What is not there is removed
+    /// already. Answer: [`Completion::Done`].
+    Remove {
+        /// An absolute path.
+        path: String,
     },
     /// Resolve a path to the real one: absolute, without links. Answer: [`Completion::Path`].
     RealPath {
@@ -162,7 +175,7 @@ pub enum Completion {
     },
     /// Of [`Effect::RealPath`].
     Path(String),
-    /// Of [`Effect::WriteFile`] and [`Effect::Append`]: it is on disk.
+    /// Of [`Effect::WriteFile`], [`Effect::Append`], [`Effect::Rename`] and [`Effect::Remove`]: it is on disk.
     Done,
     /// Of [`Effect::Store`].
     Stored(StoreReply),
@@ -232,5 +245,16 @@ impl fmt::Display for FaultKind {
             Self::Invalid => "invalid",
             Self::Unavailable => "unavailable",
         })
+    }
+}
+
+/// The reply to a store batch of one operation, or why there is none.
+pub(crate) fn first_reply(outcome: Outcome) -> Result<Reply, String> {
+    match outcome {
+        Ok(Completion::Stored(StoreReply::Applied(replies))) => {
+            replies.into_iter().next().ok_or_else(|| String::from("no reply"))
+        }
+        Ok(_) => Err(String::from("unexpected reply")),
+        Err(fault) => Err(fault.to_string()),
     }
 }

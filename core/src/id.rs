@@ -66,6 +66,12 @@ numbered!(
     "x"
 );
 
+numbered!(
+    /// A fetch of what a URL holds; named by the core.
+    FetchId,
+    "f"
+);
+
 /// A listening socket, in the order in which the embedding program opened them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ListenerId(pub u16);

@@ -29,9 +29,13 @@
 
 extern crate alloc;
 
+pub mod audit;
 pub mod auth;
 pub mod calls;
 pub mod effect;
+pub mod fetch;
+pub mod fetching;
+mod fields;
 pub mod gateway;
 pub mod http;
 pub mod id;
@@ -41,9 +45,12 @@ pub mod machine;
 pub mod outbound;
 pub mod outbox;
 pub mod policy;
+mod queries;
 pub mod random;
 pub mod report;
 pub mod secret;
+pub mod security;
+mod sessions;
 pub mod settings;
 pub mod store;
 pub mod surfaces;

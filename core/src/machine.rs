@@ -82,10 +82,25 @@ pub enum Input<'a> {
         /// The new settings, whole.
         settings: alloc::sync::Arc<Settings>,
     },
-    /// Finish: stop accepting, let work end within the grace that the settings give, close every connection.
-    Drain,
+    /// Finish: stop accepting, let work end within its time, close every connection. Asked again, it waits no longer: what
+    /// still works is stopped.
+    Drain {
+        /// Why, and with how much patience.
+        how: DrainHow,
+    },
     /// A deadline may have passed. An early tick is harmless.
     Tick,
+}
+
+/// Why a machine finishes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainHow {
+    /// It goes away (SIGTERM): work has the grace that the settings give.
+    Stop,
+    /// Another takes its place (SIGUSR2): the same, and clients are told to come back.
+    Restart,
+    /// It goes away and somebody waits for it (SIGINT): work has 5 s at most.
+    Quick,
 }
 
 /// The other end of a connection.
@@ -163,7 +178,10 @@ pub enum Output {
         wake_at: Option<Instant>,
     },
     /// Nothing more to do ever: the program may exit.
-    Drained,
+    Drained {
+        /// Whether all work came to its end; `false`: some was cut short, and the program exits with 1.
+        clean: bool,
+    },
 }
 
 /// How to close a connection.

@@ -105,8 +105,28 @@ pub enum Report {
     Draining {
         /// Connections open.
         connections: usize,
-        /// Runs under way.
-        runs: usize,
+        /// Work under way: runs of agents and calls of tools.
+        work: usize,
+        /// Seconds that it has.
+        seconds: u64,
+    },
+    /// Work was cut short because the gateway went away before its end.
+    TurnLost {
+        /// The run's id, or the connection of a tool call.
+        run: String,
+        /// The agent or tool.
+        agent: String,
+    },
+    /// A door stayed shut for a request or a connection: its network, proxy, host or origin is not allowed.
+    DoorShut {
+        /// The connection.
+        conn: ConnId,
+        /// The other end of the socket.
+        peer: Peer,
+        /// Why.
+        reason: &'static str,
+        /// The setting that would let it in.
+        setting: &'static str,
     },
 }
 
@@ -126,6 +146,8 @@ impl Report {
             Self::LeftOut { .. } => "LeftOut",
             Self::EffectFailed { .. } => "EffectFailed",
             Self::Draining { .. } => "Draining",
+            Self::TurnLost { .. } => "TurnLost",
+            Self::DoorShut { .. } => "DoorShut",
         }
     }
 
@@ -139,6 +161,8 @@ impl Report {
             | Self::LockedOut { .. }
             | Self::Refusals { .. }
             | Self::Refused { .. }
+            | Self::TurnLost { .. }
+            | Self::DoorShut { .. }
             | Self::TurnedAway { .. } => Level::Warn,
             Self::EffectFailed { .. } => Level::Error,
             Self::LeftOut { level, .. } => *level,
@@ -173,9 +197,28 @@ impl fmt::Display for Report {
             }
             Self::LeftOut { kind, count, .. } => write!(f, "{count} more reports of kind {kind} were left out"),
             Self::EffectFailed { what, detail } => write!(f, "{what}: {}", OneLine(detail)),
-            Self::Draining { connections, runs } => {
-                write!(f, "draining: {connections} connections, {runs} runs under way")
+            Self::Draining {
+                connections,
+                work,
+                seconds,
+            } => {
+                write!(
+                    f,
+                    "draining: {connections} connections, {work} runs and tool calls under way, which have {seconds} s"
+                )
             }
+            Self::TurnLost { run, agent } => {
+                write!(
+                    f,
+                    "run {run:?} of {agent:?} was cut short by the shutdown: its answer is lost"
+                )
+            }
+            Self::DoorShut {
+                conn,
+                peer,
+                reason,
+                setting,
+            } => write!(f, "{conn}: {peer} is not served: {reason} (see {setting})"),
         }
     }
 }

@@ -160,7 +160,9 @@ fn strangers_may_not_send_large_messages() {
 fn a_late_peer_does_not_hold_a_drained_gateway() {
     let mut world = ready();
     let conn = world.client();
-    world.step(portcullis_core::machine::Input::Drain);
+    world.step(portcullis_core::machine::Input::Drain {
+        how: portcullis_core::machine::DrainHow::Stop,
+    });
     let late = world.connect("127.0.0.1:9");
     assert!(world.sockets[&late].aborted);
     world.gone(conn);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portcullis_core::machine::Input;
+use portcullis_core::machine::{DrainHow, Input};
 use portcullis_core::settings::Settings;
 
 /// Speaks to a machine that is being served (or will be). Clones speak to the same one.
@@ -23,7 +23,7 @@ struct Line {
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Finish.
-    Drain,
+    Drain(DrainHow),
     /// Go on with new settings.
     Reconfigure(Arc<Settings>),
 }
@@ -33,16 +33,16 @@ impl Request {
     #[must_use]
     pub fn into_input(self) -> Input<'static> {
         match self {
-            Self::Drain => Input::Drain,
+            Self::Drain(how) => Input::Drain { how },
             Self::Reconfigure(settings) => Input::Reconfigured { settings },
         }
     }
 }
 
 impl Remote {
-    /// Asks the machine to finish, as SIGTERM does.
-    pub fn drain(&self) {
-        self.ask(Request::Drain);
+    /// Asks the machine to finish, as a signal does.
+    pub fn drain(&self, how: DrainHow) {
+        self.ask(Request::Drain(how));
     }
 
     /// Hands the machine new settings.
@@ -120,11 +120,11 @@ mod tests {
         let remote = Remote::default();
         remote.reconfigure(Arc::default());
         remote.connect(move |request| tell.send(request).unwrap());
-        remote.clone().drain();
+        remote.clone().drain(DrainHow::Restart);
         remote.disconnect();
-        remote.drain();
+        remote.drain(DrainHow::Stop);
         assert!(matches!(heard.recv(), Ok(Request::Reconfigure(_))));
-        assert!(matches!(heard.recv(), Ok(Request::Drain)));
+        assert!(matches!(heard.recv(), Ok(Request::Drain(DrainHow::Restart))));
         assert!(heard.recv().is_err());
     }
 

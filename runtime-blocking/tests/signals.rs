@@ -22,7 +22,7 @@ struct Drains {
 impl Machine for Drains {
     fn handle(&mut self, _now: Now, input: Input<'_>) {
         match input {
-            Input::Drain => {
+            Input::Drain { .. } => {
                 self.draining = true;
                 self.out.push_back(Output::StopAccepting);
                 let _ = self.heard.send("drain");
@@ -37,7 +37,7 @@ impl Machine for Drains {
     fn poll(&mut self) -> Output {
         match self.out.pop_front() {
             Some(output) => output,
-            None if self.draining => Output::Drained,
+            None if self.draining => Output::Drained { clean: true },
             None => Output::Idle { wake_at: None },
         }
     }

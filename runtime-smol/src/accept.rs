@@ -13,8 +13,9 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 
 use crate::driver::Driver;
 
-/// Connections accepted before the others have their turn.
-const BATCH_MAX: usize = 32;
+/// One connection is accepted for so many sockets that are ready, and one at least: so accepting keeps pace with a loop that
+/// has much to do, and one that has little makes no second call only to hear that nobody waits.
+const READY_FOR_EACH: usize = 8;
 /// How long to wait when the system has no more descriptors or memory for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -22,6 +23,8 @@ impl<M: Machine + 'static> Driver<M> {
     /// Has a listening socket's connections accepted until [`Self::stop_accepting`].
     pub(crate) fn listen(&self, listener: TcpListener, id: ListenerId) -> io::Result<()> {
         listener.set_nonblocking(true)?;
+        // Connections inherit it: one system call less for each. Only a delay is lost when it fails.
+        let _ = rustix::net::sockopt::set_tcp_nodelay(&listener, true);
         self.watch.listen(&listener, id)?;
         self.listeners.borrow_mut().push((id, Rc::new(listener)));
         Ok(())
@@ -32,10 +35,10 @@ impl<M: Machine + 'static> Driver<M> {
         self.listeners.borrow_mut().clear();
     }
 
-    /// Accepts what waits, up to a batch.
-    pub(crate) fn accept(self: &Rc<Self>, id: ListenerId) {
+    /// Accepts what waits, as befits a look that found so many sockets `ready`. What waits longer is found by the next.
+    pub(crate) fn accept(self: &Rc<Self>, id: ListenerId, ready: usize) {
         let Some(listener) = self.listener(id) else { return };
-        for _ in 0..BATCH_MAX {
+        for _ in 0..=ready / READY_FOR_EACH {
             let accepted = match acceptfrom_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => self.take_over(socket, peer.and_then(|peer| peer.try_into().ok()), id),
                 Err(Errno::AGAIN) => return,
@@ -99,8 +102,6 @@ impl<M: Machine + 'static> Driver<M> {
     fn take_over(self: &Rc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, id: ListenerId) -> io::Result<()> {
         // A peer without an address is one that is gone already.
         let Some(peer) = peer else { return Ok(()) };
-        // Only a delay is lost when it fails.
-        let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
         self.open(socket, id, Peer::Tcp(peer))
     }
 }
@@ -133,5 +134,14 @@ mod tests {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert!(!is_of_one_connection(errno), "{errno:?}");
         }
+    }
+
+    #[test]
+    fn a_connection_inherits_that_nothing_is_held_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::net::sockopt::set_tcp_nodelay(&listener, true).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = acceptfrom_with(&listener, SocketFlags::CLOEXEC).unwrap();
+        assert!(rustix::net::sockopt::tcp_nodelay(&socket).unwrap());
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! It decides nothing: it looks connections and effects up by name and does what the output says.
 
+mod sending;
 mod traffic;
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::reporting;
+use portcullis_blocking::server::WORK_LOST;
 use portcullis_blocking::shortage::Shortage;
 use portcullis_core::effect::Outcome;
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
@@ -30,11 +32,6 @@ use crate::watch::Watch;
 
 /// One read of a socket is at most this long; the one buffer of the thread has this size.
 pub(crate) const READ_MAX: usize = 16 * 1024;
-/// After so many bytes sent in one turn the rest waits for its connection's task, so that others have their turn.
-const SENT_PER_TURN_MAX: usize = 256 * 1024;
-/// Scratch space beyond this many entries is given back after the turn that needed it.
-const SCRATCH_MAX: usize = 1024;
-
 /// A machine and everything that is open on its behalf. Lives on one thread.
 pub(crate) struct Driver<M> {
     pub(crate) clock: Clock,
@@ -172,10 +169,15 @@ impl<M: Machine + 'static> Driver<M> {
                     }
                 }
                 Output::Idle { wake_at } => return self.wake_at.set(wake_at),
-                Output::Drained => {
+                Output::Drained { clean } => {
                     engine.drained = true;
+                    let end = if clean {
+                        Ok(())
+                    } else {
+                        Err(io::Error::other(WORK_LOST))
+                    };
                     // Told once is enough; the channel holds one.
-                    let _ = self.drained.try_send(Ok(()));
+                    let _ = self.drained.try_send(end);
                     return;
                 }
                 output => self.carry_out(engine, current, output),
@@ -221,7 +223,7 @@ impl<M: Machine + 'static> Driver<M> {
             Output::Cancel { effect } => self.effects.cancel(effect),
             Output::StopAccepting => self.stop_accepting(),
             Output::Report(report) => reporting::log(&report),
-            Output::Transmit { .. } | Output::Idle { .. } | Output::Drained => {}
+            Output::Transmit { .. } | Output::Idle { .. } | Output::Drained { .. } => {}
         }
     }
 
@@ -239,82 +241,10 @@ impl<M: Machine + 'static> Driver<M> {
         }
     }
 
-    /// Carries out what a drain gathered: one system call for each connection.
-    fn send_gathered(&self, engine: &mut Engine<M>) {
-        let mut gathered = std::mem::take(&mut engine.gathered);
-        // Most drains touch one connection once. Otherwise what belongs together is brought together, in its order.
-        gathered.sort_by_key(|gathered| gathered.link.conn());
-        let mut rest = gathered.drain(..).peekable();
-        while let Some(Gathered { link, what }) = rest.next() {
-            let is_last = rest.peek().is_none_or(|next| next.link.conn() != link.conn());
-            self.gather(engine, &link, what, is_last);
-        }
-        drop(rest);
-        if gathered.capacity() <= SCRATCH_MAX {
-            engine.gathered = gathered;
-        }
-    }
-
-    fn gather(&self, engine: &mut Engine<M>, link: &Rc<Link>, what: Gather, is_last: bool) {
-        match what {
-            Gather::Bytes(bytes) if !link.is_open_for_writing() || bytes.is_empty() => drop(bytes),
-            Gather::Bytes(bytes) if is_last && link.is_direct() && engine.sent < SENT_PER_TURN_MAX => {
-                return self.send_now(engine, link, bytes);
-            }
-            Gather::Bytes(bytes) => link.queue(bytes),
-            Gather::Close => link.set_closing(),
-        }
-        if is_last {
-            // A close before which nothing waits costs no turn of anybody's, and no readiness would bring it about later.
-            if engine.sent < SENT_PER_TURN_MAX || !link.is_waiting() {
-                self.flush(engine, link);
-            } else {
-                self.rewatch(engine, link);
-            }
-        }
-    }
-
-    /// The way of almost every response: nothing waits, and the socket takes all of it.
-    fn send_now(&self, engine: &mut Engine<M>, link: &Rc<Link>, bytes: Bytes) {
-        match link.send(&bytes) {
-            Ok(count) => {
-                if count < bytes.len() {
-                    link.queue(bytes.slice(count..));
-                    self.rewatch(engine, link);
-                }
-                Self::sent(engine, link, count);
-            }
-            Err(_) => self.end(engine, link, GoneReason::Failed),
-        }
-    }
-
-    fn flush(&self, engine: &mut Engine<M>, link: &Rc<Link>) {
-        match link.flush() {
-            Ok(count) => {
-                Self::sent(engine, link, count);
-                if link.finish() {
-                    self.end(engine, link, GoneReason::Closed);
-                }
-                self.rewatch(engine, link);
-            }
-            Err(_) => self.end(engine, link, GoneReason::Failed),
-        }
-    }
-
     /// What a connection is wanted for may have changed.
     fn rewatch(&self, engine: &mut Engine<M>, link: &Rc<Link>) {
         if !link.is_gone() && link.watch(&self.watch).is_err() {
             self.end(engine, link, GoneReason::Failed);
-        }
-    }
-
-    fn sent(engine: &mut Engine<M>, link: &Link, bytes: usize) {
-        if bytes > 0 {
-            engine.sent += bytes;
-            engine.events.push_back(Event::Sent {
-                conn: link.conn(),
-                bytes,
-            });
         }
     }
 

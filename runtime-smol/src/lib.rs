@@ -70,7 +70,7 @@ impl Host {
 ///
 /// # Errors
 /// When the system refuses what serving needs before it begins (a listener that cannot be watched, signal handlers), and
-/// when [`Host::ready`] failed.
+/// when [`Host::ready`] failed; afterwards when the machine drained but cut work short.
 pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host: Host) -> io::Result<()> {
     start_reactor()?;
     let executor = Rc::new(LocalExecutor::new());
@@ -84,7 +84,7 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     executor.spawn(effects::take_in(driver.clone(), completions)).detach();
     if host.signals {
         let remote = host.remote.clone();
-        portcullis_blocking::signals::on_terminate(move || remote.drain())?;
+        portcullis_blocking::signals::on_terminate(move |how| remote.drain(how))?;
     }
     // Without a bound: only people ask, by hand.
     let (ask, asked) = unbounded();

@@ -125,7 +125,6 @@ impl Link {
             paused,
             ..self.flags.get()
         });
-        if !paused {}
     }
 
     /// Close in order, once what waits is written.
@@ -224,8 +223,12 @@ impl Link {
     }
 
     /// Tries to send at once what nothing waits before. Returns how much the socket took.
-    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        match rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL) {
+    pub(crate) fn send(&self, bytes: &[u8], more: More) -> io::Result<usize> {
+        let flags = match more {
+            More::Nothing => SendFlags::NOSIGNAL,
+            More::End => SendFlags::NOSIGNAL | SendFlags::MORE,
+        };
+        match rustix::net::send(&self.socket, bytes, flags) {
             Ok(count) => Ok(count),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
             Err(error) => Err(error.into()),
@@ -252,6 +255,14 @@ impl Link {
     }
 }
 
+/// What follows bytes at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum More {
+    Nothing,
+    /// The end of our direction. The system puts it into the same segment: one packet and one wakened peer for both.
+    End,
+}
+
 /// Bytes for the machine out of bytes from the socket.
 pub(crate) struct Decrypted {
     /// What the peer said.
@@ -260,7 +271,7 @@ pub(crate) struct Decrypted {
     pub(crate) ended: bool,
 }
 
-/// One `sendmsg` of the oldest pieces; the queue loses what the socket took.
+/// One system call with the oldest pieces; the queue loses what the socket took.
 fn send_queue(socket: &OwnedFd, queue: &mut VecDeque<Bytes>) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     let count = slices
@@ -269,7 +280,12 @@ fn send_queue(socket: &OwnedFd, queue: &mut VecDeque<Bytes>) -> io::Result<usize
         .map(|(slice, bytes)| *slice = IoSlice::new(bytes))
         .count();
     let slices = slices.get(..count).unwrap_or_default();
-    let sent = match rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL) {
+    let sent = match slices {
+        // For one piece the system has the shorter way.
+        [only] => rustix::net::send(socket, only, SendFlags::NOSIGNAL),
+        many => rustix::net::sendmsg(socket, many, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
+    };
+    let sent = match sent {
         Ok(sent) => sent,
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(0),
         Err(error) => return Err(error.into()),

@@ -44,7 +44,7 @@ pub(crate) fn turn<M: Machine + 'static>(
         for event in &events {
             match Watch::read(event) {
                 Some(ReadyEvent::Connection(conn, ready)) => driver.ready(conn, ready),
-                Some(ReadyEvent::Listener(id)) => driver.accept(id),
+                Some(ReadyEvent::Listener(id)) => driver.accept(id, events.len()),
                 Some(ReadyEvent::Bell) => bell.heard(),
                 None => {}
             }

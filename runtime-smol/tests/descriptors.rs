@@ -24,7 +24,7 @@ struct Echo(VecDeque<Output>);
 impl Machine for Echo {
     fn handle(&mut self, _now: Now, input: Input<'_>) {
         match input {
-            Input::Received { bytes, .. } if *bytes == *b"quit" => self.0.push_back(Output::Drained),
+            Input::Received { bytes, .. } if *bytes == *b"quit" => self.0.push_back(Output::Drained { clean: true }),
             Input::Received { conn, bytes } => {
                 self.0.push_back(Output::Transmit {
                     conn,

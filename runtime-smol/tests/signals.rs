@@ -22,12 +22,12 @@ impl Machine for Draining {
             self.signalled = true;
             kill_process(getpid(), Signal::TERM).unwrap();
         }
-        self.asked |= matches!(input, Input::Drain);
+        self.asked |= matches!(input, Input::Drain { .. });
     }
 
     fn poll(&mut self) -> Output {
         if self.asked {
-            Output::Drained
+            Output::Drained { clean: true }
         } else {
             Output::Idle { wake_at: None }
         }

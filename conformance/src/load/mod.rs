@@ -161,7 +161,7 @@ fn connect(plan: &Plan) -> Result<Measurement, String> {
     })
 }
 
-/// Connections to a server that accepts, echoes once and closes: what their coming and going costs the system alone.
+/// The same lives of connections with a server that only echoes: what the system alone costs for them.
 fn raw_connect(plan: &Plan) -> Result<Measurement, String> {
     let mut child = Child::start(&plan.floor, Vec::new(), false)?;
     metered(&mut child, |child| {

@@ -1,5 +1,5 @@
-//! Whole lives of connections: connect, upgrade, handshake, `health`, close, again; and beside them the lives of plain TCP
-//! connections with one echo in each.
+//! Whole lives of connections: connect, upgrade and handshake in one, `health`, close, again; and beside them the lives of
+//! plain TCP connections with the same round trips: four, the one that opens the connection included, and one for the end.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -18,9 +18,9 @@ pub(super) fn rounds(address: SocketAddr, total: u64, at_most: Duration) -> Resu
     live("connect + handshake + health + close", address, total, at_most, round)
 }
 
-/// `total` rounds with the raw TCP echo: accept, one echo, close, by as many clients.
+/// `total` rounds with the raw TCP echo, by as many clients: what the client of [`rounds`] sends comes back as it was.
 pub(super) fn raw_rounds(address: SocketAddr, total: u64, at_most: Duration) -> Result<Measurement, String> {
-    live("raw TCP connect + echo + close", address, total, at_most, raw_round)
+    live("raw TCP connect + 3 echoes + close", address, total, at_most, raw_round)
 }
 
 /// One life of a connection.
@@ -71,9 +71,7 @@ fn round(address: SocketAddr) -> Result<(), String> {
     stream.write_all(&link::health_frame()).map_err(failed)?;
     let mut buffer = Vec::new();
     link::next_text(&mut stream, &mut buffer).map_err(|why| format!("waiting for the health: {why}"))?;
-    stream
-        .write_all(&client_frame(8, &1000_u16.to_be_bytes()))
-        .map_err(failed)?;
+    stream.write_all(&close_frame()).map_err(failed)?;
     let (opcode, _) =
         link::next_frame(&mut stream, &mut buffer).map_err(|why| format!("waiting for the close frame: {why}"))?;
     if opcode != 8 {
@@ -86,11 +84,15 @@ fn round(address: SocketAddr) -> Result<(), String> {
 fn raw_round(address: SocketAddr) -> Result<(), String> {
     let mut stream = link::open(address)?;
     let failed = |error: std::io::Error| format!("a raw round broke off: {error}");
-    let request = link::health_frame();
-    stream.write_all(&request).map_err(failed)?;
-    let mut echo = vec![0; request.len()];
-    stream.read_exact(&mut echo).map_err(failed)?;
-    stream.shutdown(std::net::Shutdown::Write).map_err(failed)?;
-    // The echo ends the stream once ours has ended.
+    for message in [link::opening(address), link::health_frame(), close_frame()] {
+        stream.write_all(&message).map_err(failed)?;
+        let mut echo = vec![0; message.len()];
+        stream.read_exact(&mut echo).map_err(failed)?;
+    }
+    // The echo ends the stream after the close frame, as the gateway does.
     stream.read(&mut [0; 64]).map_err(failed).map(drop)
+}
+
+fn close_frame() -> Vec<u8> {
+    client_frame(8, &1000_u16.to_be_bytes())
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use portcullis_core::machine::DrainHow;
 use serde_json::{Map, Value};
 
 use super::Step;
@@ -149,17 +150,6 @@ pub enum Body {
     Text(String),
     /// JSON; gives a Content-Type.
     Json(Value),
-}
-
-/// How the gateway is asked to finish.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DrainHow {
-    /// SIGTERM.
-    Stop,
-    /// SIGUSR2.
-    Restart,
-    /// SIGINT.
-    Quick,
 }
 
 /// What the gateway is expected to dial, and what becomes of it.

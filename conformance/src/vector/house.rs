@@ -1,8 +1,9 @@
 //! Reads steps about the gateway's own house: its files, its log, its tokens, its settings and its end.
 
+use portcullis_core::machine::DrainHow;
 use serde_json::{Value, json};
 
-use super::action::{Action, DrainHow, FilePattern, Mint, Signature};
+use super::action::{Action, FilePattern, Mint, Signature};
 use super::upstream::known;
 
 pub(super) fn drain(value: &Value) -> Result<DrainHow, String> {

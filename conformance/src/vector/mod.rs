@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use action::{
-    Action, Body, ClosePattern, DialAnswer, DialPattern, DrainHow, FilePattern, Frame, Framing, Mint, Payload, Request,
+    Action, Body, ClosePattern, DialAnswer, DialPattern, FilePattern, Frame, Framing, Mint, Payload, Request,
     RequestPattern, Respond, ResponsePattern, Signature, Upgrade,
 };
 pub use shelf::{all, from_directory, from_text};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis_core::effect::{Completion, DialTo, FaultKind};
 use portcullis_core::id::{ConnId, ListenerId};
-use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output, Peer};
+use portcullis_core::machine::{CloseHow, DrainHow, GoneReason, Input, Machine, Output, Peer};
 use portcullis_core::time::{Instant, Now, UnixMillis};
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ use super::network::{Network, fault, words};
 pub use super::surroundings::{Maker, Reader, Surroundings};
 use super::{Taken, World};
 use crate::split::{Cutter, Split};
-use crate::vector::{DialAnswer, DialPattern, DrainHow};
+use crate::vector::{DialAnswer, DialPattern};
 
 /// When every vector begins: 2026-11-21T12:34:56.007Z.
 pub const START: UnixMillis = UnixMillis(1_795_264_496_007);
@@ -50,7 +50,7 @@ pub struct CoreWorld {
     facts: Vec<(String, String)>,
     reader: Option<Reader>,
     log: String,
-    drained: bool,
+    exit_code: Option<i32>,
 }
 
 impl CoreWorld {
@@ -82,7 +82,7 @@ impl CoreWorld {
             facts: Vec::new(),
             reader: None,
             log: String::new(),
-            drained: false,
+            exit_code: None,
         };
         world.outputs();
         world
@@ -131,8 +131,8 @@ impl CoreWorld {
                     self.wake_at = wake_at;
                     return self.report_sent();
                 }
-                Output::Drained => {
-                    self.drained = true;
+                Output::Drained { clean } => {
+                    self.exit_code = Some(if clean { 0 } else { 1 });
                     self.wake_at = None;
                     self.accepting = false;
                     self.end_all();
@@ -168,7 +168,7 @@ impl CoreWorld {
             Output::Cancel { effect } => self.host.cancel(effect),
             Output::StopAccepting => self.accepting = false,
             Output::Report(report) => self.log += &format!("{report}\n"),
-            Output::Idle { .. } | Output::Drained => {}
+            Output::Idle { .. } | Output::Drained { .. } => {}
         }
     }
 
@@ -453,9 +453,9 @@ impl World for CoreWorld {
         true
     }
 
-    fn drain(&mut self, _how: DrainHow) -> Result<(), String> {
+    fn drain(&mut self, how: DrainHow) -> Result<(), String> {
         self.settle();
-        self.handle(Input::Drain);
+        self.handle(Input::Drain { how });
         Ok(())
     }
 
@@ -541,7 +541,7 @@ impl World for CoreWorld {
 
     fn exit_code(&mut self) -> Option<i32> {
         self.settle();
-        self.drained.then_some(0)
+        self.exit_code
     }
 
     fn restart(&mut self) -> Result<(), String> {
@@ -552,7 +552,7 @@ impl World for CoreWorld {
         self.clients.clear();
         self.effects.clear();
         self.accepting = true;
-        self.drained = false;
+        self.exit_code = None;
         self.machine = (self.maker)(self.now);
         self.outputs();
         Ok(())

@@ -57,6 +57,12 @@ impl Host {
                 self.files.insert(path, bytes.to_vec());
                 Ok(Completion::Done)
             }
+            Effect::Rename { from, to } => self.rename(&from, to),
+            Effect::Remove { path } => {
+                let folder = format!("{path}/");
+                self.files.retain(|file, _| *file != path && !file.starts_with(&folder));
+                Ok(Completion::Done)
+            }
             Effect::ReadFile { path, max_bytes } => self.read(&path, max_bytes),
             Effect::RealPath { path } => self.real_path(&path),
             Effect::Spawn(spawn) => match programs::run(&spawn) {
@@ -78,6 +84,15 @@ impl Host {
     /// A file's content.
     pub(super) fn file(&self, path: &str) -> Option<&[u8]> {
         self.files.get(path).map(Vec::as_slice)
+    }
+
+    fn rename(&mut self, from: &str, to: String) -> Outcome {
+        let file = self.files.remove(from).ok_or_else(|| Fault {
+            kind: FaultKind::NotFound,
+            detail: from.into(),
+        })?;
+        self.files.insert(to, file);
+        Ok(Completion::Done)
     }
 
     fn spawn(&mut self, effect: EffectId, script: programs::Script, now: Instant) {

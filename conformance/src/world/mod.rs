@@ -13,9 +13,10 @@ pub mod upstreams;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use portcullis_core::machine::DrainHow;
 use serde_json::{Map, Value};
 
-use crate::vector::{DialPattern, DrainHow};
+use crate::vector::DialPattern;
 
 /// What has come on a connection since it was last asked.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
+use portcullis_core::machine::DrainHow;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 use super::upstreams::Upstreams;
 use super::{Taken, World};
 use crate::child::Child;
-use crate::vector::{DialPattern, DrainHow};
+use crate::vector::DialPattern;
 
 /// How long a connection may take to open, and a write to go through.
 const PATIENCE: Duration = Duration::from_secs(10);

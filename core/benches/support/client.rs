@@ -129,7 +129,7 @@ impl Bench {
                 Output::Transmit { bytes, .. } => sent += bytes.len(),
                 Output::Start { effect, what } => started.push((effect, answer(&what))),
                 Output::Close { conn, .. } => panic!("the gateway closed {conn}"),
-                Output::Idle { .. } | Output::Drained => break,
+                Output::Idle { .. } | Output::Drained { .. } => break,
                 _ => {}
             }
         }

@@ -60,7 +60,9 @@ impl Memory {
             },
             Effect::Spawn(_) => Err(unavailable("this example runs no programs")),
             Effect::Resolve { .. } | Effect::Dial(_) => Err(unavailable("this example opens no connections")),
-            Effect::WriteFile { .. } => Err(unavailable("this example replaces no files")),
+            Effect::WriteFile { .. } | Effect::Rename { .. } | Effect::Remove { .. } => {
+                Err(unavailable("this example replaces no files"))
+            }
         }
     }
 

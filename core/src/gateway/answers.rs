@@ -1,5 +1,5 @@
 //! The gateway's own HTTP answers: the fields that every one of them carries, and how refusals look.
-//! Spec: `spec/operator.md` sections 1 and 8, `spec/http.md`.
+//! Spec: `spec/operator.md` sections 1 and 8, `spec/hardening.md`, `spec/http.md`.
 
 use alloc::string::{String, ToString};
 use core::time::Duration;
@@ -7,7 +7,7 @@ use core::time::Duration;
 use bytes::BytesMut;
 
 use crate::http::{Method, PeerFault, Response, ServerConnection, Status};
-use crate::settings::GatewaySettings;
+use crate::settings::Settings;
 use crate::time::UnixMillis;
 
 /// Fields that keep a browser from doing more with an answer than reading it.
@@ -20,22 +20,30 @@ pub(super) const SECURITY: [(&str, &str); 6] = [
     ("Cache-Control", "no-store"),
 ];
 
-const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
+const HSTS: &str = "Strict-Transport-Security";
+
+const JSON: &str = "application/json; charset=utf-8";
 
 /// Writes answers.
 #[derive(Debug)]
 pub(super) struct Answers {
     /// The quota of requests that a connection starts with, as text.
     quota: String,
+    /// The value of `Strict-Transport-Security`, if it is sent.
+    hsts: Option<String>,
 }
 
 /// An answer to a request.
+#[derive(Clone, Copy)]
 pub(super) struct Answer<'a> {
     pub(super) status: Status,
     pub(super) body: &'a [u8],
+    pub(super) media: &'a str,
     pub(super) extra: Option<(&'a str, &'a str)>,
     /// When to come back, for refusals.
     pub(super) retry_after: Option<Duration>,
+    /// Whether the connection ends after it.
+    pub(super) close: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -43,25 +51,73 @@ impl<'a> Answer<'a> {
         Self {
             status,
             body,
+            media: JSON,
             extra: None,
             retry_after: None,
+            close: false,
         }
+    }
+
+    /// The same answer, with one more field.
+    pub(super) const fn with(self, name: &'a str, value: &'a str) -> Self {
+        Self {
+            extra: Some((name, value)),
+            ..self
+        }
+    }
+
+    /// The same answer, which says when to come back.
+    pub(super) const fn retry_after(self, after: Duration) -> Self {
+        Self {
+            retry_after: Some(after),
+            ..self
+        }
+    }
+
+    /// The same answer, as the connection's last.
+    pub(super) const fn closing(self) -> Self {
+        Self { close: true, ..self }
     }
 
     /// No room, or no time: come back in a second.
     pub(super) const fn unavailable() -> Self {
-        let answer = Self::new(Status::SERVICE_UNAVAILABLE, br#"{"error":"Service Unavailable"}"#);
-        Self {
-            retry_after: Some(Duration::from_secs(1)),
-            ..answer
-        }
+        Self::new(Status::SERVICE_UNAVAILABLE, br#"{"error":"Service Unavailable"}"#)
+            .retry_after(Duration::from_secs(1))
+            .closing()
+    }
+
+    /// The gateway goes away: what was asked for is not begun any more.
+    pub(super) const fn draining() -> Self {
+        let body = br#"{"error":{"message":"Gateway is temporarily unavailable while suspending or restarting","type":"service_unavailable","code":"gateway_unavailable"}}"#;
+        Self::new(Status::SERVICE_UNAVAILABLE, body)
+            .retry_after(Duration::from_secs(1))
+            .closing()
+    }
+
+    /// The peer's network is not served.
+    pub(super) const fn stranger() -> Self {
+        let body = br#"{"error":{"message":"Address not allowed (allow its network in gateway.allowedNetworks)","type":"address_not_allowed"}}"#;
+        Self::new(Status::FORBIDDEN, body).closing()
+    }
+
+    pub(super) const fn not_found() -> Self {
+        Self::new(Status::NOT_FOUND, br#"{"error":"Not Found"}"#)
+    }
+
+    pub(super) const fn bad_request() -> Self {
+        Self::new(Status::BAD_REQUEST, br#"{"error":"Bad Request"}"#).closing()
+    }
+
+    pub(super) const fn upgrade_required() -> Self {
+        Self::new(Status::UPGRADE_REQUIRED, br#"{"error":"Upgrade Required"}"#)
     }
 }
 
 impl Answers {
-    pub(super) fn new(settings: &GatewaySettings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            quota: settings.rate_limit_per_minute.to_string(),
+            quota: settings.gateway.rate_limit_per_minute.to_string(),
+            hsts: settings.doors.strict_transport_security.clone(),
         }
     }
 
@@ -76,31 +132,34 @@ impl Answers {
             None => (self.quota.as_str(), "60"),
         };
         let [a, b, c, d, e, f] = SECURITY;
-        let quota = ("RateLimit-Limit", self.quota.as_str());
         let mut fields = [
-            JSON,
+            ("Content-Type", answer.media),
             a,
             b,
             c,
             d,
             e,
             f,
-            quota,
+            ("RateLimit-Limit", self.quota.as_str()),
             ("RateLimit-Remaining", remaining),
             ("RateLimit-Reset", reset),
-            // Room for the two that not every answer has.
+            // Room for the three that not every answer has.
+            ("", ""),
             ("", ""),
             ("", ""),
         ];
         let mut used = 10;
         let retry_after = seconds.as_deref().map(|seconds| ("Retry-After", seconds));
-        for field in [answer.extra, retry_after].into_iter().flatten() {
+        for field in [answer.extra, retry_after, self.hsts()].into_iter().flatten() {
             if let Some(slot) = fields.get_mut(used) {
                 *slot = field;
                 used += 1;
             }
         }
         let headers = fields.get(..used).unwrap_or_default();
+        if answer.close {
+            http.close_after_response();
+        }
         http.respond(
             &Response {
                 status: answer.status,
@@ -110,6 +169,11 @@ impl Answers {
             },
             out,
         );
+    }
+
+    /// The field that keeps browsers on TLS, if the settings want it.
+    pub(super) fn hsts(&self) -> Option<(&str, &str)> {
+        self.hsts.as_deref().map(|value| (HSTS, value))
     }
 
     /// Answers a request that broke a rule of HTTP, or took too long.
@@ -131,8 +195,5 @@ pub(super) fn check_reads(method: Method) -> Result<(), Answer<'static>> {
         return Ok(());
     }
     let answer = Answer::new(Status::METHOD_NOT_ALLOWED, br#"{"error":"Method Not Allowed"}"#);
-    Err(Answer {
-        extra: Some(("Allow", "GET, HEAD")),
-        ..answer
-    })
+    Err(answer.with("Allow", "GET, HEAD"))
 }

@@ -1,14 +1,19 @@
 //! How connections end: in order when the peer takes part, by a deadline when it does not.
 
+use alloc::borrow::Cow;
+use alloc::string::ToString;
 use core::time::Duration;
 
+use bytes::BytesMut;
+
 use super::Gateway;
-use super::connection::{Connection, Counted, Stage};
+use super::connection::{Connection, Counted, Session, Stage};
 use super::deadlines::Timer;
 use crate::id::ConnId;
 use crate::machine::{CloseHow, Output};
 use crate::report::Report;
 use crate::time::Now;
+use crate::websocket::CloseCode;
 
 /// How long a peer may take to answer a close frame, or to take the last bytes and close.
 const LINGER: Duration = Duration::from_secs(5);
@@ -19,16 +24,41 @@ impl Gateway {
     /// The last bytes are in the outbox: once they are delivered the write direction ends, and the peer has a while to
     /// take them.
     pub(super) fn flush_after(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
-        if !connection.flushing {
-            connection.flushing = true;
+        if !connection.is_ending() {
             self.linger(now, connection);
-            self.retire(id, connection);
+            self.retire(id, connection, Stage::Flushing);
             self.flush.push(id);
         }
     }
 
-    /// A close frame goes out: the peer has a while to answer it.
-    pub(super) fn linger(&self, now: Now, connection: &mut Connection) {
+    /// Our close frame goes out after what `bytes` holds; the peer has a while to answer it.
+    pub(super) fn close_websocket(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        connection: &mut Connection,
+        (code, reason): (CloseCode, Cow<'static, str>),
+        bytes: &mut BytesMut,
+    ) {
+        let Stage::WebSocket(stage) = &mut connection.stage else {
+            return;
+        };
+        if !stage.socket.is_open() {
+            return;
+        }
+        stage.socket.close(code, &reason, bytes);
+        let session = core::mem::replace(&mut stage.session, Session::Over);
+        self.session_over(id, &session);
+        self.reports.push(Report::Closed {
+            conn: id,
+            reason: reason.to_string(),
+        });
+        self.release(connection);
+        self.linger(now, connection);
+    }
+
+    /// The peer has a while to do its part.
+    fn linger(&self, now: Now, connection: &mut Connection) {
         let patience = if self.draining.is_some() {
             LINGER_AT_SHUTDOWN
         } else {
@@ -39,9 +69,7 @@ impl Gateway {
 
     /// The peer took too long, or is not there: the connection is dropped with what is unsent.
     pub(super) fn abort(&mut self, id: ConnId, connection: &mut Connection) {
-        connection.flushing = true;
-        connection.sealed = true;
-        self.retire(id, connection);
+        self.retire(id, connection, Stage::Ended);
         self.outputs.push_back(Output::Close {
             conn: id,
             how: CloseHow::Abort,
@@ -49,18 +77,32 @@ impl Gateway {
     }
 
     /// The connection's protocol is over, whatever still arrives.
-    pub(super) fn retire(&mut self, id: ConnId, connection: &mut Connection) {
-        if let Stage::Operator(stage) = core::mem::replace(&mut connection.stage, Stage::Ended) {
-            self.operator.closed(&stage.session);
-            let refused = stage.session.refused();
-            if refused > 1 {
-                self.reports.push(Report::Refusals {
-                    conn: id,
-                    // The first was reported when it came.
-                    count: refused - 1,
-                });
-            }
+    fn retire(&mut self, id: ConnId, connection: &mut Connection, next: Stage) {
+        if let Stage::WebSocket(stage) = core::mem::replace(&mut connection.stage, next) {
+            self.session_over(id, &stage.session);
         }
+        self.release(connection);
+    }
+
+    fn session_over(&mut self, id: ConnId, session: &Session) {
+        match session {
+            Session::Operator(session) => {
+                self.operator.closed(session);
+                let refused = session.refused();
+                if refused > 1 {
+                    self.reports.push(Report::Refusals {
+                        conn: id,
+                        // The first was reported when it came.
+                        count: refused - 1,
+                    });
+                }
+            }
+            Session::Over => {}
+        }
+    }
+
+    /// Effects are not held back for a client that takes nothing more.
+    fn release(&mut self, connection: &mut Connection) {
         for effect in core::mem::take(&mut connection.held_effects) {
             self.calls.proceed(effect);
         }
@@ -71,10 +113,10 @@ impl Gateway {
         let Some(mut connection) = self.connections.remove(&id) else {
             return;
         };
-        self.retire(id, &mut connection);
+        self.retire(id, &mut connection, Stage::Ended);
         self.deadlines.forget(id, &mut connection.deadlines);
         match connection.counted {
-            Counted::No => self.turned_away_open = self.turned_away_open.saturating_sub(1),
+            Counted::No(_) => self.turned_away_open = self.turned_away_open.saturating_sub(1),
             Counted::Pending(group) => self.admission.closed(group, true),
             Counted::Open(group) => self.admission.closed(group, false),
         }

@@ -2,30 +2,30 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
 use super::deadlines::ConnectionDeadlines;
 use crate::http::{Limits, ServerConnection};
 use crate::id::EffectId;
 use crate::machine::Peer;
 use crate::policy::address::AddressGroup;
-use crate::surfaces::operator::Session;
-use crate::time::UnixMillis;
+use crate::surfaces::operator;
+use crate::time::{Instant, UnixMillis};
 use crate::websocket::WebSocket;
 
 /// A connection that was accepted.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// The other end of the socket.
     pub(super) peer: Peer,
+    /// Who asks, when the peer is a trusted proxy that says so.
+    pub(super) forwarded: Option<IpAddr>,
     pub(super) opened_at: UnixMillis,
     pub(super) stage: Stage,
     pub(super) deadlines: ConnectionDeadlines,
     /// Bytes handed to the adapter that the socket has not taken.
     pub(super) unsent: usize,
     pub(super) counted: Counted,
-    /// Nothing is written any more: a close frame or the last response went out.
-    pub(super) sealed: bool,
-    /// A close was asked for: [`CloseHow::Flush`](crate::machine::CloseHow), or an abort.
-    pub(super) flushing: bool,
     pub(super) reading_paused: bool,
     /// Pings without an answer.
     pub(super) unanswered_pings: u8,
@@ -33,64 +33,121 @@ pub(super) struct Connection {
     pub(super) held_effects: Vec<EffectId>,
 }
 
-/// What a connection speaks.
+/// What a connection speaks, and how far its end has come.
 #[derive(Debug)]
 pub(super) enum Stage {
     /// HTTP/1.1, until an upgrade.
     Http(Box<ServerConnection>),
-    /// WebSocket, with the operator protocol on it.
-    Operator(Box<OperatorStage>),
-    /// Nothing: what arrives is discarded until the end.
+    /// WebSocket, with a surface's session on it.
+    WebSocket(Box<WebSocketStage>),
+    /// Nothing more: the last bytes are in the outbox, and then the write direction ends.
+    Flushing,
+    /// Nothing at all: nothing is written, and what arrives is discarded until the end.
     Ended,
 }
 
 /// A connection that was upgraded.
 #[derive(Debug)]
-pub(super) struct OperatorStage {
+pub(super) struct WebSocketStage {
     pub(super) socket: WebSocket,
     pub(super) session: Session,
     /// Bytes that arrived while no message may be taken. Reading is paused then, so one read or two fill it.
     pub(super) held: Vec<u8>,
 }
 
+/// Whose messages these are.
+#[derive(Debug)]
+pub(super) enum Session {
+    /// The operator protocol.
+    Operator(operator::Session),
+    /// Nobody's: our close frame went out, and the peer's is awaited.
+    Over,
+}
+
 /// How the connection counts in the admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Counted {
-    /// Not: it was turned away.
-    No,
+    /// Not: it is open only to be told why it is not served.
+    No(TurnedAway),
     /// As one that has not finished a handshake.
     Pending(Option<AddressGroup>),
     /// As one that has.
     Open(Option<AddressGroup>),
 }
 
+/// Why a connection is not served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TurnedAway {
+    /// There is no room, or the gateway is going away.
+    NoRoom,
+    /// Its network is not allowed.
+    Stranger,
+}
+
 impl Connection {
-    pub(super) fn new(peer: Peer, opened_at: UnixMillis, max_body_bytes: usize, counted: Counted) -> Self {
+    pub(super) fn new(peer: Peer, opened_at: UnixMillis, counted: Counted) -> Self {
+        // How large a body may be depends on the path, which is looked at once the head is there.
         let limits = Limits {
-            max_body_bytes,
+            max_body_bytes: usize::MAX,
             ..Limits::default()
         };
         Self {
             peer,
+            forwarded: None,
             opened_at,
             stage: Stage::Http(Box::new(ServerConnection::new(limits))),
             deadlines: ConnectionDeadlines::default(),
             unsent: 0,
             counted,
-            sealed: false,
-            flushing: false,
             reading_paused: false,
             unanswered_pings: 0,
             held_effects: Vec::new(),
         }
     }
 
-    /// Nothing may be written once the protocol is over, whoever still has something to say.
-    pub(super) fn seal_if_over(&mut self) {
-        self.sealed |= match &self.stage {
-            Stage::Http(_) => false,
-            Stage::Operator(stage) => !stage.socket.is_open(),
-            Stage::Ended => true,
-        };
+    /// Who asks: the peer, or whom a trusted proxy names. This is the address that limits, locks and records mean.
+    pub(super) fn client(&self) -> Peer {
+        self.forwarded
+            .map_or(self.peer, |address| Peer::Tcp(SocketAddr::new(address, 0)))
+    }
+
+    /// Whether anything may still be written. Nothing follows a close frame or the last response, whoever still has
+    /// something to say.
+    pub(super) const fn is_writable(&self) -> bool {
+        match &self.stage {
+            Stage::Http(_) | Stage::Flushing => true,
+            Stage::WebSocket(stage) => !matches!(stage.session, Session::Over),
+            Stage::Ended => false,
+        }
+    }
+
+    /// Whether the end was asked for.
+    pub(super) const fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Flushing | Stage::Ended)
+    }
+
+    /// What the input caused for the connection is handed over.
+    pub(super) fn handed_over(&mut self) {
+        if matches!(self.stage, Stage::Flushing) {
+            self.stage = Stage::Ended;
+        }
+    }
+}
+
+impl Session {
+    /// Whether the client has proved who it is.
+    pub(super) const fn is_ready(&self) -> bool {
+        match self {
+            Self::Operator(session) => session.is_ready(),
+            Self::Over => false,
+        }
+    }
+
+    /// When the next message may be taken.
+    pub(super) const fn not_before(&self) -> Instant {
+        match self {
+            Self::Operator(session) => session.not_before(),
+            Self::Over => Instant::ZERO,
+        }
     }
 }

@@ -1,14 +1,11 @@
 //! From the outbox to the adapter: one write for each connection and input, the slow-consumer rule, close frames.
 //! Spec: `spec/operator.md` section 5.
 
-use alloc::string::ToString;
-
 use super::Gateway;
-use super::connection::{Connection, Stage};
+use super::connection::{Connection, Session, Stage};
 use crate::id::ConnId;
 use crate::machine::{CloseHow, Output};
 use crate::outbox::{Parcel, SLOW_CONSUMER};
-use crate::report::Report;
 use crate::time::Now;
 use crate::websocket::CloseCode;
 
@@ -51,10 +48,12 @@ impl Gateway {
             answers,
             then_proceed,
         } = parcel;
-        if let Stage::Operator(stage) = &mut connection.stage {
-            stage.session.answered(answers);
+        if let Stage::WebSocket(stage) = &mut connection.stage
+            && let Session::Operator(session) = &mut stage.session
+        {
+            session.answered(answers);
         }
-        if connection.sealed {
+        if !connection.is_writable() {
             bytes.clear();
         }
         // An HTTP client that does not take its answers is not read from, so that none of them is lost.
@@ -63,19 +62,11 @@ impl Gateway {
             bytes.clear();
             close = Some((CloseCode::POLICY, SLOW_CONSUMER.into()));
         }
-        if let (Some((code, reason)), Stage::Operator(stage)) = (close, &mut connection.stage)
-            && stage.socket.is_open()
-            && !connection.sealed
-        {
-            stage.socket.close(code, &reason, &mut bytes);
-            self.reports.push(Report::Closed {
-                conn,
-                reason: reason.to_string(),
-            });
-            self.linger(now, connection);
+        if let Some(close) = close {
+            self.close_websocket(now, conn, connection, close, &mut bytes);
         }
         // What the protocol still owed is in these bytes; nothing may follow a close.
-        connection.seal_if_over();
+        connection.handed_over();
         if !bytes.is_empty() {
             connection.unsent += bytes.len();
             self.outputs.push_back(Output::Transmit {
@@ -120,7 +111,7 @@ impl Gateway {
 
     /// Effects that stream to a client go on when it has room.
     fn release_effects(&mut self, connection: &mut Connection) {
-        if self.has_room(connection) || connection.sealed {
+        if self.has_room(connection) || !connection.is_writable() {
             for effect in connection.held_effects.drain(..) {
                 self.calls.proceed(effect);
             }

@@ -1,26 +1,35 @@
-//! Going away: no new connections, no new runs; what runs may end within the grace; then every client is told and closed.
-//! Spec: `spec/operator.md` section 5.
+//! Going away: no new connections, no new work; what works may end within its time; then every client is told and closed.
+//! Spec: `spec/operator.md` section 5, `spec/hardening.md`.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Gateway;
-use super::connection::Stage;
+use super::connection::{Session, Stage};
 use crate::id::ConnId;
-use crate::machine::Output;
+use crate::machine::{DrainHow, Output};
 use crate::report::Report;
 use crate::time::{Instant, Now};
 use crate::websocket::CloseCode;
 
-/// How long runs that were stopped at the end of the grace may take to end.
+/// How long work that was stopped at the end of its time may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// The time that work has when somebody waits for the end.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// A drain under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Drain {
+    pub(super) how: DrainHow,
+    phase: Phase,
+}
 
 /// How far draining has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Draining {
-    /// Runs may end until then.
+enum Phase {
+    /// Work may end until then.
     Grace(Instant),
-    /// Runs were stopped; they have until then.
+    /// Work was stopped; it has until then.
     Stopping(Instant),
     /// Every connection is being closed.
     Closing,
@@ -28,59 +37,128 @@ pub(super) enum Draining {
 
 impl Gateway {
     /// Begins to drain; asked again, it does not wait any longer.
-    pub(super) fn drain(&mut self, now: Now) {
-        if self.draining.is_some() {
-            if matches!(self.draining, Some(Draining::Grace(_))) {
-                self.draining = Some(Draining::Grace(now.monotonic));
+    pub(super) fn drain(&mut self, now: Now, how: DrainHow) {
+        if let Some(drain) = &mut self.draining {
+            if matches!(drain.phase, Phase::Grace(_)) {
+                drain.phase = Phase::Grace(now.monotonic);
+            }
+            // Who asks for the end while a restart is under way gets the end.
+            if how != DrainHow::Restart {
+                drain.how = how;
             }
             return;
         }
         self.outputs.push_back(Output::StopAccepting);
         self.operator.drain();
+        let grace = match how {
+            DrainHow::Stop | DrainHow::Restart => self.settings.gateway.drain_grace,
+            DrainHow::Quick => self.settings.gateway.drain_grace.min(QUICK),
+        };
         self.reports.push(Report::Draining {
             connections: self.connections.len(),
-            runs: self.operator.runs(),
+            work: self.work(),
+            seconds: grace.as_secs(),
         });
-        self.draining = Some(Draining::Grace(now.monotonic.plus(self.settings.gateway.drain_grace)));
+        self.draining = Some(Drain {
+            how,
+            phase: Phase::Grace(now.monotonic.plus(grace)),
+        });
+        self.announce(how);
+    }
+
+    /// Every operator client is told that the gateway goes away, and whether it comes back.
+    fn announce(&mut self, how: DrainHow) {
+        for id in self.all_connections() {
+            if let Some(connection) = self.connections.get(&id)
+                && let Stage::WebSocket(stage) = &connection.stage
+                && let Session::Operator(session) = &stage.session
+            {
+                self.operator.announce_shutdown(&mut self.outbox, id, session, how);
+            }
+        }
+    }
+
+    /// Work that a drain waits for.
+    pub(super) fn work(&self) -> usize {
+        self.operator.runs()
     }
 
     /// Takes the next step when its time has come.
     pub(super) fn drain_further(&mut self, now: Now) {
-        let idle = self.operator.runs() == 0;
-        match self.draining {
-            Some(Draining::Grace(until)) if !idle && until <= now.monotonic => {
-                self.draining = Some(Draining::Stopping(now.monotonic.plus(STOP_PATIENCE)));
+        let Some(drain) = self.draining else { return };
+        let idle = self.work() == 0;
+        match drain.phase {
+            Phase::Grace(until) if !idle && until <= now.monotonic => {
+                self.draining = Some(Drain {
+                    phase: Phase::Stopping(now.monotonic.plus(STOP_PATIENCE)),
+                    ..drain
+                });
                 let (operator, mut cx) = self.operator(now);
                 operator.stop(&mut cx);
                 self.deliver(now);
             }
-            Some(Draining::Stopping(until)) if idle || until <= now.monotonic => self.close_all(now),
-            Some(Draining::Grace(_)) if idle => self.close_all(now),
+            Phase::Stopping(until) if idle || until <= now.monotonic => self.close_all(now, drain),
+            Phase::Grace(_) if idle => self.close_all(now, drain),
             _ => {}
         }
     }
 
-    fn close_all(&mut self, now: Now) {
-        self.draining = Some(Draining::Closing);
+    fn close_all(&mut self, now: Now, drain: Drain) {
+        self.draining = Some(Drain {
+            phase: Phase::Closing,
+            ..drain
+        });
+        let (operator, mut cx) = self.operator(now);
+        operator.abandon(&mut cx);
+        self.exchanges.cancel_all(&mut self.calls);
+        self.outbound_events(now);
         // The answers to the last runs go out before the close.
         self.deliver(now);
-        let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
-        all.sort_unstable();
-        for id in all {
+        let (code, reason) = match drain.how {
+            DrainHow::Restart => (CloseCode::SERVICE_RESTART, "service restart"),
+            DrainHow::Stop | DrainHow::Quick => (CloseCode::GOING_AWAY, "server shutdown"),
+        };
+        for id in self.all_connections() {
             self.with(now, id, |gateway, connection| match &connection.stage {
-                Stage::Operator(_) => gateway.outbox.close(id, CloseCode::GOING_AWAY, "server shutdown"),
-                Stage::Http(_) | Stage::Ended => gateway.flush_after(now, id, connection),
+                Stage::WebSocket(_) => gateway.outbox.close(id, code, reason),
+                Stage::Http(_) | Stage::Flushing | Stage::Ended => gateway.flush_after(now, id, connection),
             });
         }
     }
 
+    /// In order of their names, so that the same inputs give the same outputs.
+    fn all_connections(&self) -> Vec<ConnId> {
+        let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Whether every connection is being closed, so that a new one comes too late.
+    pub(super) const fn is_closing(&self) -> bool {
+        matches!(
+            self.draining,
+            Some(Drain {
+                phase: Phase::Closing,
+                ..
+            })
+        )
+    }
+
     pub(super) fn is_drained(&self) -> bool {
-        self.draining == Some(Draining::Closing) && self.connections.is_empty()
+        self.is_closing() && self.connections.is_empty() && self.exchanges.connections() == 0
+    }
+
+    /// Whether all work came to its end.
+    pub(super) fn ended_clean(&self) -> bool {
+        self.operator.lost_runs() == 0
     }
 
     pub(super) const fn next_drain_deadline(&self) -> Option<Instant> {
         match self.draining {
-            Some(Draining::Grace(at) | Draining::Stopping(at)) => Some(at),
+            Some(Drain {
+                phase: Phase::Grace(at) | Phase::Stopping(at),
+                ..
+            }) => Some(at),
             _ => None,
         }
     }

@@ -7,8 +7,13 @@ mod closing;
 mod connection;
 mod deadlines;
 mod delivery;
+mod doors;
 mod drain;
 mod http;
+mod outbound;
+mod probes;
+mod routes;
+mod upgrade;
 mod websocket;
 
 use alloc::boxed::Box;
@@ -20,9 +25,10 @@ use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 
 use answers::Answers;
-use connection::{Connection, Counted, Stage};
+use connection::{Connection, Counted, Stage, TurnedAway};
 use deadlines::{Deadlines, Timer};
-use drain::Draining;
+use drain::Drain;
+use routes::Routes;
 
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
@@ -31,6 +37,7 @@ use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
 use crate::machine::{CloseHow, Input, Machine, Output, Peer};
+use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::address::{AddressGroup, is_loopback};
 use crate::random::{Random, Seed};
@@ -52,8 +59,10 @@ pub struct Gateway {
     auth: Authenticator,
     admission: Admission,
     answers: Answers,
+    routes: Routes,
     operator: Operator,
     calls: Calls,
+    exchanges: Exchanges,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -61,8 +70,8 @@ pub struct Gateway {
     reports: Vec<Report>,
     /// Connections whose last bytes are in the outbox.
     flush: Vec<ConnId>,
-    draining: Option<Draining>,
-    turned_away: TurnedAway,
+    draining: Option<Drain>,
+    turned_away: TurnedAwayCount,
     /// How often each kind of report was told.
     repeats: BTreeMap<&'static str, Repeats>,
     /// Connections that are open only to be told that there is no room.
@@ -70,7 +79,7 @@ pub struct Gateway {
 }
 
 #[derive(Debug, Default)]
-struct TurnedAway {
+struct TurnedAwayCount {
     count: u64,
     reported_at: Option<Instant>,
 }
@@ -87,9 +96,11 @@ impl Gateway {
             auth: Authenticator::new(&settings.auth, &mut random),
             random,
             admission: Admission::default(),
-            answers: Answers::new(&settings.gateway),
+            answers: Answers::new(&settings),
+            routes: Routes::new(&settings),
             operator: Operator::new(&settings, now, &mut calls),
             calls,
+            exchanges: Exchanges::default(),
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -97,7 +108,7 @@ impl Gateway {
             reports: Vec::new(),
             flush: Vec::new(),
             draining: None,
-            turned_away: TurnedAway::default(),
+            turned_away: TurnedAwayCount::default(),
             repeats: BTreeMap::new(),
             turned_away_open: 0,
             settings,
@@ -111,22 +122,31 @@ impl Gateway {
     }
 
     fn opened(&mut self, now: Now, id: ConnId, peer: Peer) {
-        if self.draining == Some(Draining::Closing) {
+        if self.is_closing() {
             return self.drop_unheard(id);
         }
         let group = AddressGroup::of(peer).filter(|_| !is_loopback(peer));
-        let counted = if self.draining.is_some() {
-            Counted::No
+        let counted = if !self.is_admitted(peer) {
+            self.reports.push(Report::DoorShut {
+                conn: id,
+                peer,
+                reason: "its network is not allowed",
+                setting: "gateway.allowedNetworks",
+            });
+            Counted::No(TurnedAway::Stranger)
+        } else if self.draining.is_some() {
+            Counted::No(TurnedAway::NoRoom)
         } else {
             match self.admission.open(group, &self.settings.gateway) {
                 Ok(()) => Counted::Pending(group),
                 Err(setting) => {
                     self.turned_away(now, setting);
-                    Counted::No
+                    Counted::No(TurnedAway::NoRoom)
                 }
             }
         };
-        if counted == Counted::No {
+        let is_served = !matches!(counted, Counted::No(_));
+        if !is_served {
             if self.turned_away_open >= MAX_TURNED_AWAY {
                 return self.drop_unheard(id);
             }
@@ -134,12 +154,12 @@ impl Gateway {
         }
         let http = &self.settings.gateway.http;
         // Who is turned away gets an answer if it asks soon, and makes place for the next one if not.
-        let patience = if counted == Counted::No {
-            http.header_timeout.min(TURN_AWAY)
-        } else {
+        let patience = if is_served {
             http.header_timeout
+        } else {
+            http.header_timeout.min(TURN_AWAY)
         };
-        let mut connection = Box::new(Connection::new(peer, now.wall, http.max_body_bytes, counted));
+        let mut connection = Box::new(Connection::new(peer, now.wall, counted));
         connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
         self.keep(id, connection);
     }
@@ -158,8 +178,8 @@ impl Gateway {
                 http.received(bytes);
                 gateway.drive_http(now, id, connection);
             }
-            Stage::Operator(_) => gateway.drive_websocket(now, id, connection, bytes),
-            Stage::Ended => {}
+            Stage::WebSocket(_) => gateway.drive_websocket(now, id, connection, bytes),
+            Stage::Flushing | Stage::Ended => {}
         });
     }
 
@@ -169,7 +189,7 @@ impl Gateway {
                 http.read_closed();
                 gateway.drive_http(now, id, connection);
             }
-            Stage::Operator(_) | Stage::Ended => gateway.flush_after(now, id, connection),
+            Stage::WebSocket(_) | Stage::Flushing | Stage::Ended => gateway.flush_after(now, id, connection),
         });
     }
 
@@ -191,6 +211,7 @@ impl Gateway {
             let (operator, mut cx) = self.operator(now);
             operator.on_deadline(&mut cx);
         }
+        self.outbound_on_time(now);
     }
 
     fn timer_fired(&mut self, now: Now, id: ConnId, connection: &mut Connection, timer: Timer) {
@@ -210,7 +231,8 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.completed(&mut cx, effect, outcome);
             }
-            Some(Owner::Outbound) | None => {}
+            Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
+            Some(Owner::Journal | Owner::Tools) | None => {}
         }
     }
 
@@ -220,14 +242,15 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound) | None => {}
+            Some(Owner::Outbound | Owner::Journal | Owner::Tools) | None => {}
         }
     }
 
     fn reconfigured(&mut self, settings: Arc<Settings>) {
         self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
-        self.answers = Answers::new(&self.settings.gateway);
+        self.answers = Answers::new(&self.settings);
+        self.routes = Routes::new(&self.settings);
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
     }
@@ -240,7 +263,7 @@ impl Gateway {
         act(self, &mut connection);
         match self.outbox.take_for(id) {
             Some(parcel) => self.deliver_to(now, &mut connection, parcel),
-            None => connection.seal_if_over(),
+            None => connection.handed_over(),
         }
         self.keep(id, connection);
     }
@@ -306,6 +329,10 @@ impl Machine for Gateway {
                 listener: _,
                 peer,
             } => self.opened(now, conn, peer),
+            Input::Received { conn, bytes } if self.exchanges.owns(conn) => self.exchanges.received(now, conn, bytes),
+            Input::ReadClosed { conn } if self.exchanges.owns(conn) => self.exchanges.read_closed(now, conn),
+            Input::Sent { conn, bytes } if self.exchanges.owns(conn) => self.exchanges.sent(now, conn, bytes),
+            Input::Gone { conn, why } if self.exchanges.owns(conn) => self.exchanges.gone(now, conn, why),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
             Input::Sent { conn, bytes } => self.sent(conn, bytes),
@@ -313,11 +340,13 @@ impl Machine for Gateway {
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
             Input::Reconfigured { settings } => self.reconfigured(settings),
-            Input::Drain => self.drain(now),
+            Input::Drain { how } => self.drain(now, how),
             Input::Tick => {}
         }
         self.on_time(now);
+        self.outbound_events(now);
         self.drain_further(now);
+        self.outbound_outputs();
         self.deliver(now);
         self.tell(now);
     }
@@ -330,12 +359,15 @@ impl Machine for Gateway {
             return output;
         }
         if self.is_drained() {
-            return Output::Drained;
+            return Output::Drained {
+                clean: self.ended_clean(),
+            };
         }
         let deadlines = [
             self.deadlines.next(),
             self.operator.next_deadline(),
             self.next_drain_deadline(),
+            self.exchanges.next_deadline(),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),

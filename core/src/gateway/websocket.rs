@@ -4,7 +4,7 @@
 use alloc::string::ToString;
 
 use super::Gateway;
-use super::connection::{Connection, Counted, OperatorStage, Stage};
+use super::connection::{Connection, Counted, Session, Stage, WebSocketStage};
 use super::deadlines::Timer;
 use crate::id::ConnId;
 use crate::machine::Output;
@@ -23,7 +23,7 @@ enum Read {
 impl Gateway {
     /// Bytes came on a connection that speaks WebSocket.
     pub(super) fn drive_websocket(&mut self, now: Now, id: ConnId, connection: &mut Connection, bytes: &mut [u8]) {
-        let Stage::Operator(stage) = &mut connection.stage else {
+        let Stage::WebSocket(stage) = &mut connection.stage else {
             return;
         };
         if connection.deadlines.gate().is_some() {
@@ -31,7 +31,7 @@ impl Gateway {
         }
         let was_ready = stage.session.is_ready();
         let read = self.read_messages(now, id, connection, bytes);
-        let Stage::Operator(stage) = &mut connection.stage else {
+        let Stage::WebSocket(stage) = &mut connection.stage else {
             return;
         };
         if !was_ready && stage.session.is_ready() {
@@ -43,10 +43,11 @@ impl Gateway {
     }
 
     fn read_messages(&mut self, now: Now, id: ConnId, connection: &mut Connection, bytes: &mut [u8]) -> Read {
-        let Stage::Operator(stage) = &mut connection.stage else {
+        let client = connection.client();
+        let Stage::WebSocket(stage) = &mut connection.stage else {
             return Read::All;
         };
-        let OperatorStage { socket, session, held } = &mut **stage;
+        let WebSocketStage { socket, session, held } = &mut **stage;
         let mut rest = bytes;
         loop {
             let gate = session.not_before();
@@ -76,11 +77,16 @@ impl Gateway {
                     return Read::Over;
                 }
             };
-            let (operator, mut cx) = self.operator(now);
-            let was_ready = session.is_ready();
-            operator.message(&mut cx, id, connection.peer, session, text);
-            if !was_ready && session.is_ready() {
-                socket.set_max_message(self.settings.gateway.max_payload_bytes);
+            match session {
+                Session::Operator(session) => {
+                    let (operator, mut cx) = self.operator(now);
+                    let was_ready = session.is_ready();
+                    operator.message(&mut cx, id, client, session, text);
+                    if !was_ready && session.is_ready() {
+                        socket.set_max_message(self.settings.gateway.max_payload_bytes);
+                    }
+                }
+                Session::Over => {}
             }
             if self.outbox.is_closing(id) {
                 return Read::All;
@@ -101,7 +107,7 @@ impl Gateway {
     /// The time has come to take messages again.
     pub(super) fn gate_opened(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
         connection.deadlines.set_gate(None);
-        if let Stage::Operator(stage) = &mut connection.stage {
+        if let Stage::WebSocket(stage) = &mut connection.stage {
             let mut held = core::mem::take(&mut stage.held);
             self.drive_websocket(now, id, connection, &mut held);
         }
@@ -126,8 +132,12 @@ impl Gateway {
             return self.abort(id, connection);
         }
         connection.unanswered_pings += 1;
-        let (operator, mut cx) = self.operator(now);
-        operator.tick(&mut cx, id);
+        if let Stage::WebSocket(stage) = &connection.stage
+            && let Session::Operator(_) = &stage.session
+        {
+            let (operator, mut cx) = self.operator(now);
+            operator.tick(&mut cx, id);
+        }
         self.outbox.ping(id);
         connection
             .deadlines

@@ -39,6 +39,16 @@ impl Body {
         }
     }
 
+    /// Sets another limit, before anything was read.
+    pub(super) const fn limit(&mut self, max_body_bytes: usize) -> Result<(), PeerFault> {
+        match self {
+            Self::Length(length) if *length > max_body_bytes as u64 => return Err(PeerFault::BodyTooLarge),
+            Self::Chunked(chunked) => *chunked = Chunked::new(max_body_bytes),
+            Self::Done | Self::Length(_) => {}
+        }
+        Ok(())
+    }
+
     pub(super) const fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }

@@ -211,6 +211,19 @@ impl ServerConnection {
         }
     }
 
+    /// Sets the largest body of the request that was just read, at most
+    /// [`Limits::max_body_bytes`](super::Limits): owners that allow different sizes for different targets call it before
+    /// they poll on.
+    ///
+    /// # Errors
+    /// The request announces a larger one. Nothing is changed then: answer it and close.
+    pub const fn limit_body(&mut self, max_body_bytes: usize) -> Result<(), PeerFault> {
+        match &mut self.stage {
+            Stage::Exchange(exchange) => exchange.body.limit(max_body_bytes),
+            _ => Ok(()),
+        }
+    }
+
     /// Breaks the connection off for a reason that only its owner knows: a time-out. Answer with
     /// [`respond`](Self::respond) and close.
     pub fn raise(&mut self, fault: PeerFault) {

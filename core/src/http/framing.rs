@@ -23,8 +23,8 @@ pub(super) struct Framing<'a> {
 
 /// The list of transfer codings, over all its field lines.
 #[derive(Default)]
-struct Codings {
-    present: bool,
+pub(super) struct Codings {
+    pub(super) present: bool,
     chunked: u32,
     other: bool,
     last_is_chunked: bool,
@@ -106,14 +106,7 @@ impl<'a> Framing<'a> {
             if version == Version::Http10 {
                 return Err(PeerFault::CodingInHttp10);
             }
-            if !self.codings.last_is_chunked || self.codings.chunked != 1 {
-                return Err(PeerFault::CodingNotChunked);
-            }
-            return if self.codings.other {
-                Err(PeerFault::CodingUnknown)
-            } else {
-                Ok(BodyKind::Chunked)
-            };
+            return self.codings.only_chunked().map(|()| BodyKind::Chunked);
         }
         match self.length {
             None | Some(0) => Ok(BodyKind::None),
@@ -146,7 +139,18 @@ impl<'a> Framing<'a> {
 }
 
 impl Codings {
-    fn line(&mut self, value: &str) {
+    /// Chunked is all there is, and it is there once.
+    pub(super) const fn only_chunked(&self) -> Result<(), PeerFault> {
+        if !self.last_is_chunked || self.chunked != 1 {
+            Err(PeerFault::CodingNotChunked)
+        } else if self.other {
+            Err(PeerFault::CodingUnknown)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn line(&mut self, value: &str) {
         self.present = true;
         // Unlike other lists, an empty element is not passed over here: it counts as an unknown coding.
         for coding in value.split(',') {
@@ -160,12 +164,12 @@ impl Codings {
     }
 }
 
-fn text(value: &[u8]) -> Result<&str, PeerFault> {
+pub(super) fn text(value: &[u8]) -> Result<&str, PeerFault> {
     core::str::from_utf8(value).map_err(|_| PeerFault::FieldValue)
 }
 
 /// RFC 9110 section 8.6: one or more digits and nothing else; what does not fit in 64 bits is refused.
-fn digits(value: &[u8]) -> Result<u64, PeerFault> {
+pub(super) fn digits(value: &[u8]) -> Result<u64, PeerFault> {
     if value.is_empty() {
         return Err(PeerFault::ContentLengthInvalid);
     }

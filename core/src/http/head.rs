@@ -81,7 +81,7 @@ fn locate(head: &[u8], part: &[u8]) -> Span {
 }
 
 /// Which rule a field line broke that `httparse` refused. Only failed heads are read twice.
-fn blame(head: &[u8]) -> PeerFault {
+pub(super) fn blame(head: &[u8]) -> PeerFault {
     for line in head.split(|&byte| byte == b'\n').skip(1) {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         if is_token(name) || name == b"\r" {

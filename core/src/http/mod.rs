@@ -1,4 +1,5 @@
-//! HTTP/1.1, the server's side, without sockets or clocks: bytes in, events out; responses in, bytes out.
+//! HTTP/1.1 without sockets or clocks. This page is the server's side: bytes in, events out; responses in, bytes out
+//! (the client's is [`client`]).
 //! Strict on what arrives: what two readers could frame differently is refused and the connection closed.
 //! It decides nothing about what a request means. Spec: `spec/http.md`.
 //!
@@ -19,6 +20,7 @@
 
 mod body;
 mod chunked;
+pub mod client;
 mod connection;
 mod date;
 mod fault;

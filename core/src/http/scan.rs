@@ -35,6 +35,16 @@ impl Scan {
 
     /// Goes on where the last call stopped. `head` starts at the request line; `None` asks for more bytes.
     pub(super) fn advance(&mut self, head: &[u8], limits: &Limits) -> Result<Option<Whole>, PeerFault> {
+        self.advance_after(request_line, head, limits)
+    }
+
+    /// The same for a head that starts with another line than a request line, which `first_line` judges.
+    pub(super) fn advance_after(
+        &mut self,
+        first_line: impl Fn(&[u8]) -> Result<(), PeerFault>,
+        head: &[u8],
+        limits: &Limits,
+    ) -> Result<Option<Whole>, PeerFault> {
         loop {
             let end = self.window(limits).min(head.len());
             let Some(offset) = head.get(self.searched..end).and_then(first_control) else {
@@ -60,7 +70,7 @@ impl Scan {
                 Some(b'\r') if head.get(at + 1) == Some(&b'\n') => {
                     let line = head.get(self.line_start..at).unwrap_or_default();
                     self.searched = at + 2;
-                    if let Some(whole) = self.line(line, limits)? {
+                    if let Some(whole) = self.line(&first_line, line, limits)? {
                         return Ok(Some(whole));
                     }
                     self.line_start = at + 2;
@@ -90,9 +100,14 @@ impl Scan {
         }
     }
 
-    fn line(&self, line: &[u8], limits: &Limits) -> Result<Option<Whole>, PeerFault> {
+    fn line(
+        &self,
+        first_line: impl Fn(&[u8]) -> Result<(), PeerFault>,
+        line: &[u8],
+        limits: &Limits,
+    ) -> Result<Option<Whole>, PeerFault> {
         if self.lines == 0 {
-            return request_line(line).map(|()| None);
+            return first_line(line).map(|()| None);
         }
         match line.first() {
             None => Ok(Some(Whole {

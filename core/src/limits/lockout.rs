@@ -1,25 +1,60 @@
-//! Guessing tokens: after too many wrong ones within a window, an address is locked out for a while. A lock is neither
-//! extended by further failures nor lifted by a right token. Spec: `spec/operator.md` section 8.
+//! Guessing credentials: after too many wrong ones within a window, a guesser is locked out for a while. A lock is neither
+//! extended by further failures nor lifted by a right credential. Programs on this machine are slowed down instead: the
+//! reply to each further failure is to be held longer. This module counts and tells; it holds nothing itself.
+//! Spec: `spec/hardening.md`, `spec/operator.md` section 8.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
 
 use crate::policy::address::AddressGroup;
 use crate::time::Instant;
 
+/// A class of credentials: failures with one kind do not lock the holders of another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Scope {
+    /// The gateway's token or password.
+    SharedSecret,
+    /// The signed token of the control plane.
+    ControlJwt,
+}
+
+impl Scope {
+    /// Its name in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SharedSecret => "shared-secret",
+            Self::ControlJwt => "control-jwt",
+        }
+    }
+}
+
 /// Who is counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Guesser {
+pub struct Guesser {
+    /// With which kind of credential.
+    pub scope: Scope,
+    /// Source where.
+    pub source: Source,
+}
+
+/// Where guesses come from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Source {
     /// A network address.
     Address(AddressGroup),
     /// A web page on this machine, by a digest of its origin: any page can reach a loopback port.
     LocalPage([u8; 16]),
+    /// The programs on this machine, all of them: one cannot be told from another.
+    LocalProgram,
+    /// Those behind trusted proxies that do not tell who they are.
+    Unknown,
 }
 
 /// How guessing is limited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LockoutLimits {
-    /// Wrong tokens within `window` that lock.
+    /// Wrong credentials within `window` that lock.
     pub max_attempts: u32,
     /// See `max_attempts`.
     pub window: Duration,
@@ -27,7 +62,24 @@ pub struct LockoutLimits {
     pub lockout: Duration,
     /// The most guessers that are remembered.
     pub max_tracked: u32,
+    /// Programs on this machine are slowed down and never locked out.
+    pub exempt_local: bool,
 }
+
+/// What a wrong credential led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// This one locked the guesser out for so long.
+    pub locked: Option<Duration>,
+    /// The reply is to be held for so long; zero for who can be locked out.
+    pub delay: Duration,
+}
+
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// Failures of an exempt guesser that are remembered: so many that the longest delay is reached.
+const EXEMPT_HISTORY: usize = 8;
 
 /// Remembers failures and locks.
 #[derive(Debug)]
@@ -39,9 +91,9 @@ pub struct Lockout {
     locked: BTreeSet<(Instant, Guesser)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Failures {
-    times: alloc::collections::VecDeque<Instant>,
+    times: VecDeque<Instant>,
     locked_until: Option<Instant>,
 }
 
@@ -66,44 +118,64 @@ impl Lockout {
     /// first lock to end: an attacker with very many addresses does not get in by exhausting the memory.
     pub fn locked_for(&mut self, now: Instant, who: Guesser) -> Option<Duration> {
         self.expire(now);
+        if self.is_exempt(who) {
+            return None;
+        }
         match self.failures.get(&who) {
             Some(failures) => failures.locked_until.map(|until| until.since(now)),
-            None if self.locked.len() >= self.limits.max_tracked as usize => {
-                self.locked.first().map(|(until, _)| until.since(now))
-            }
+            None if self.locked.len() >= self.places() => self.locked.first().map(|(until, _)| until.since(now)),
             None => None,
         }
     }
 
-    /// Counts a wrong token; tells the lock's length when it locks.
-    pub fn failed(&mut self, now: Instant, who: Guesser) -> Option<Duration> {
+    /// Counts a wrong credential.
+    pub fn failed(&mut self, now: Instant, who: Guesser) -> Failure {
         self.expire(now);
-        self.make_room(who);
+        let is_exempt = self.is_exempt(who);
+        if !self.make_room(who) {
+            return Failure {
+                locked: None,
+                delay: if is_exempt { LONGEST_DELAY } else { Duration::ZERO },
+            };
+        }
         let limits = self.limits;
-        let failures = self.failures.entry(who).or_insert_with(|| Failures {
-            times: Default::default(),
-            locked_until: None,
-        });
-        if failures.locked_until.is_some() {
-            return None;
+        let failures = self.failures.entry(who).or_default();
+        if failures.locked_until.is_some() && !is_exempt {
+            return Failure {
+                locked: None,
+                delay: Duration::ZERO,
+            };
         }
         if let Some(last) = failures.times.back() {
             self.unlocked.remove(&(*last, who));
         }
         failures.times.retain(|time| now.since(*time) < limits.window);
         failures.times.push_back(now);
+        if is_exempt {
+            if failures.times.len() > EXEMPT_HISTORY {
+                failures.times.pop_front();
+            }
+            let delay = delay_of(failures.times.len());
+            self.unlocked.insert((now, who));
+            return Failure { locked: None, delay };
+        }
+        let mut locked = None;
         if failures.times.len() < limits.max_attempts as usize {
             self.unlocked.insert((now, who));
-            return None;
+        } else {
+            let until = now.plus(limits.lockout);
+            failures.locked_until = Some(until);
+            failures.times.clear();
+            self.locked.insert((until, who));
+            locked = Some(limits.lockout);
         }
-        let until = now.plus(limits.lockout);
-        failures.locked_until = Some(until);
-        failures.times.clear();
-        self.locked.insert((until, who));
-        Some(limits.lockout)
+        Failure {
+            locked,
+            delay: Duration::ZERO,
+        }
     }
 
-    /// A right token from somebody who is not locked: the failures are forgotten.
+    /// A right credential from somebody who is not locked: the failures are forgotten.
     pub fn succeeded(&mut self, who: Guesser) {
         if let Some(failures) = self.failures.get(&who)
             && failures.locked_until.is_none()
@@ -121,6 +193,14 @@ impl Lockout {
         self.locked.len()
     }
 
+    fn is_exempt(&self, who: Guesser) -> bool {
+        self.limits.exempt_local && who.source == Source::LocalProgram
+    }
+
+    fn places(&self) -> usize {
+        self.limits.max_tracked.max(1) as usize
+    }
+
     fn expire(&mut self, now: Instant) {
         while let Some(&(until, who)) = self.locked.first()
             && until <= now
@@ -136,14 +216,22 @@ impl Lockout {
         }
     }
 
-    fn make_room(&mut self, who: Guesser) {
-        if self.failures.len() >= self.limits.max_tracked as usize
-            && !self.failures.contains_key(&who)
-            && let Some((_, oldest)) = self.unlocked.pop_first()
-        {
-            self.failures.remove(&oldest);
+    /// Whether there is a place for `who`: its own, a free one, or that of the oldest who is not locked.
+    fn make_room(&mut self, who: Guesser) -> bool {
+        if self.failures.len() < self.places() || self.failures.contains_key(&who) {
+            return true;
         }
+        let oldest = self.unlocked.pop_first();
+        oldest.is_some_and(|(_, oldest)| self.failures.remove(&oldest).is_some())
     }
+}
+
+/// 250 ms for the first failure, twice as long for each further one, at most 5 s.
+fn delay_of(failures: usize) -> Duration {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_DELAY
+        .saturating_mul(2_u32.saturating_pow(doublings))
+        .min(LONGEST_DELAY)
 }
 
 #[cfg(test)]
@@ -156,25 +244,41 @@ mod tests {
         window: Duration::from_secs(60),
         lockout: Duration::from_secs(300),
         max_tracked: 4,
+        exempt_local: true,
     };
 
     fn address(last: u8) -> Guesser {
-        Guesser::Address(AddressGroup::V4(Ipv4Addr::new(192, 0, 2, last)))
+        Guesser {
+            scope: Scope::SharedSecret,
+            source: Source::Address(AddressGroup::V4(Ipv4Addr::new(192, 0, 2, last))),
+        }
     }
+
+    const LOCAL: Guesser = Guesser {
+        scope: Scope::SharedSecret,
+        source: Source::LocalProgram,
+    };
 
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1_000)
     }
 
+    /// The lock that a failure led to; nobody here has to wait.
+    fn fail(lockout: &mut Lockout, seconds: u64, who: Guesser) -> Option<Duration> {
+        let failure = lockout.failed(at(seconds), who);
+        assert_eq!(failure.delay, Duration::ZERO);
+        failure.locked
+    }
+
     #[test]
     fn locks_at_the_limit_and_opens_when_the_time_is_up() {
         let mut lockout = Lockout::new(LIMITS);
-        assert_eq!(lockout.failed(at(0), address(1)), None);
-        assert_eq!(lockout.failed(at(1), address(1)), None);
+        assert_eq!(fail(&mut lockout, 0, address(1)), None);
+        assert_eq!(fail(&mut lockout, 1, address(1)), None);
         assert_eq!(lockout.locked_for(at(1), address(1)), None);
-        assert_eq!(lockout.failed(at(2), address(1)), Some(Duration::from_secs(300)));
+        assert_eq!(fail(&mut lockout, 2, address(1)), Some(Duration::from_secs(300)));
         assert_eq!(lockout.locked_for(at(100), address(1)), Some(Duration::from_secs(202)));
-        assert_eq!(lockout.failed(at(200), address(1)), None, "a lock is not extended");
+        assert_eq!(fail(&mut lockout, 200, address(1)), None, "a lock is not extended");
         lockout.succeeded(address(1));
         assert_eq!(
             lockout.locked_for(at(301), address(1)),
@@ -182,32 +286,77 @@ mod tests {
             "a success does not lift it"
         );
         assert_eq!(lockout.locked_for(at(302), address(1)), None);
-        assert_eq!(lockout.failed(at(302), address(1)), None, "the history is cleared");
+        assert_eq!(fail(&mut lockout, 302, address(1)), None, "the history is cleared");
     }
 
     #[test]
     fn old_failures_leave_the_window_and_a_success_forgets_them() {
         let mut lockout = Lockout::new(LIMITS);
         for second in [0, 30, 61, 95, 130] {
-            assert_eq!(lockout.failed(at(second), address(1)), None);
+            assert_eq!(fail(&mut lockout, second, address(1)), None);
         }
         lockout.succeeded(address(1));
         for second in [131, 132] {
-            assert_eq!(lockout.failed(at(second), address(1)), None);
+            assert_eq!(fail(&mut lockout, second, address(1)), None);
         }
-        assert_eq!(lockout.failed(at(133), address(1)), Some(Duration::from_secs(300)));
+        assert_eq!(fail(&mut lockout, 133, address(1)), Some(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn one_kind_of_credential_does_not_lock_another() {
+        let mut lockout = Lockout::new(LIMITS);
+        let control = Guesser {
+            scope: Scope::ControlJwt,
+            ..address(1)
+        };
+        for second in 0..3 {
+            fail(&mut lockout, second, control);
+        }
+        assert!(lockout.locked_for(at(3), control).is_some());
+        assert_eq!(lockout.locked_for(at(3), address(1)), None);
+    }
+
+    #[test]
+    fn programs_on_this_machine_wait_longer_each_time_and_are_never_locked_out() {
+        let mut lockout = Lockout::new(LIMITS);
+        for millis in [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000, 5_000, 5_000, 5_000] {
+            let failure = lockout.failed(at(1), LOCAL);
+            assert_eq!((failure.locked, failure.delay), (None, Duration::from_millis(millis)));
+            assert_eq!(lockout.locked_for(at(1), LOCAL), None);
+        }
+        assert!(
+            lockout
+                .failures
+                .values()
+                .all(|failures| failures.times.len() <= EXEMPT_HISTORY)
+        );
+        lockout.succeeded(LOCAL);
+        assert_eq!(lockout.failed(at(2), LOCAL).delay, Duration::from_millis(250));
+        assert_eq!(
+            lockout.failed(at(62), LOCAL).delay,
+            Duration::from_millis(250),
+            "the window has passed"
+        );
+        lockout.reconfigure(LockoutLimits {
+            exempt_local: false,
+            ..LIMITS
+        });
+        for second in [63, 64] {
+            lockout.failed(at(second), LOCAL);
+        }
+        assert_eq!(lockout.locked_for(at(64), LOCAL), Some(Duration::from_secs(300)));
     }
 
     #[test]
     fn memory_is_bounded_and_a_full_one_refuses_strangers() {
         let mut lockout = Lockout::new(LIMITS);
         for last in 0..100 {
-            lockout.failed(at(1), address(last));
+            fail(&mut lockout, 1, address(last));
             assert!(lockout.failures.len() <= 4 && lockout.unlocked.len() <= 4);
         }
         for last in 100..104 {
             for _ in 0..3 {
-                lockout.failed(at(2), address(last));
+                fail(&mut lockout, 2, address(last));
             }
         }
         assert_eq!(lockout.locked(), 4);
@@ -215,5 +364,13 @@ mod tests {
             lockout.locked_for(at(102), address(200)),
             Some(Duration::from_secs(200))
         );
+        assert_eq!(fail(&mut lockout, 102, address(200)), None);
+        assert_eq!(lockout.failures.len(), 4, "there is no place for another");
+        assert_eq!(
+            lockout.locked_for(at(102), LOCAL),
+            None,
+            "this machine's programs are served"
+        );
+        assert_eq!(lockout.failed(at(102), LOCAL).delay, LONGEST_DELAY);
     }
 }

@@ -3,6 +3,11 @@
 //! resolves a name that was resolved before, and sends credentials to no other place than it was told.
 //! Spec: `spec/contract.md`, `spec/hardening.md`.
 
+mod exchanges;
+mod request;
+#[cfg(test)]
+mod tests;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -10,6 +15,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
+
+pub use exchanges::{Asker, Exchanges, MAX_ADDRESSES, MAX_EXCHANGES};
 
 use crate::http::Method;
 use crate::secret::Secret;

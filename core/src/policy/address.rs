@@ -19,14 +19,22 @@ impl AddressGroup {
     /// The group of a peer; `None` for a peer without an address.
     #[must_use]
     pub fn of(peer: Peer) -> Option<Self> {
-        let Peer::Tcp(address) = peer else { return None };
-        Some(match address.ip().to_canonical() {
+        match peer {
+            Peer::Tcp(address) => Some(Self::of_address(address.ip())),
+            Peer::Local => None,
+        }
+    }
+
+    /// The group of an address.
+    #[must_use]
+    pub const fn of_address(address: IpAddr) -> Self {
+        match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(address) => {
                 let [a, b, c, d, e, f, g, h, ..] = address.octets();
                 Self::V6([a, b, c, d, e, f, g, h])
             }
-        })
+        }
     }
 }
 

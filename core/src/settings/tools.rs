@@ -35,8 +35,10 @@ pub struct CommandTool {
     pub args: Vec<String>,
     /// How long it may take.
     pub timeout: Duration,
-    /// The most output, in bytes.
+    /// The most output, in bytes, both streams together.
     pub max_output_bytes: usize,
+    /// Its arguments have a member `action`: a request's own `action` is copied into them.
+    pub takes_action: bool,
 }
 
 impl Default for ToolSettings {

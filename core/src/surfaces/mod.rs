@@ -2,3 +2,5 @@
 
 #[cfg(feature = "operator")]
 pub mod operator;
+#[cfg(feature = "tools")]
+pub mod tools;

@@ -19,6 +19,10 @@ impl CloseCode {
     pub const POLICY: Self = Self(1008);
     /// A message is too big.
     pub const TOO_BIG: Self = Self(1009);
+    /// The service restarts: come back.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// Not now: come back later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
 
     /// Whether the code may stand in a close frame: defined by the RFC or its registry, or in the ranges for libraries
     /// and applications (3000 to 4999).

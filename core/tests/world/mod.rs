@@ -15,7 +15,7 @@ use bytes::Bytes;
 use portcullis_core::effect::{Completion, Effect, ExitStatus, Fault, FaultKind, Outcome, OutputStream, Progress};
 use portcullis_core::gateway::Gateway;
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
-use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output, Peer};
+use portcullis_core::machine::{CloseHow, DrainHow, GoneReason, Input, Machine, Output, Peer};
 use portcullis_core::random::Seed;
 use portcullis_core::secret::Secret;
 use portcullis_core::settings::{Agent, AgentKind, Settings};
@@ -146,7 +146,7 @@ impl World {
                     self.wake_at = wake_at;
                     return;
                 }
-                Output::Drained => {
+                Output::Drained { .. } => {
                     assert!(self.stopped_accepting, "drained without having been asked");
                     self.drained = true;
                     return;
@@ -221,7 +221,7 @@ impl World {
                 self.stopped_accepting = true;
             }
             Output::Report(report) => self.reports.push(report.to_string()),
-            Output::Idle { .. } | Output::Drained => {}
+            Output::Idle { .. } | Output::Drained { .. } => {}
         }
     }
 
@@ -397,7 +397,7 @@ impl World {
 
     /// Draining comes to its end, whatever the peers and the effects do.
     pub(crate) fn drain(&mut self) {
-        self.step(Input::Drain);
+        self.step(Input::Drain { how: DrainHow::Stop });
         for _ in 0..20 {
             self.follow_closes();
             self.wait(Duration::from_secs(10));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::id::{ConnId, EffectId};
-use portcullis_core::machine::Input;
+use portcullis_core::machine::{DrainHow, Input};
 
 use super::client::{UPGRADE, frame, hello, request};
 use super::{Ending, TOKEN, World};
@@ -113,7 +113,7 @@ fn act(world: &mut World, choices: &mut Choices<'_>) {
             world.advance(at.since(world.now.monotonic));
         }
         16 => world.follow_closes(),
-        17 if choices.byte() < 16 => world.step(Input::Drain),
+        17 if choices.byte() < 16 => world.step(Input::Drain { how: DrainHow::Stop }),
         18 => reconfigure(world, choices),
         _ => world.step(Input::Tick),
     }

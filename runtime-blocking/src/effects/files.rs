@@ -1,4 +1,4 @@
-//! The effects on files: read the end of one, replace one, add to one, find a path's real name. Whatever is answered with
+//! The effects on files: read the end of one, replace one, add to one, remove one, find a path's real name. Whatever is answered with
 //! [`Completion::Done`] is on disk. Which paths may be touched is decided in the core.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -23,13 +23,15 @@ static APPEND_LOCKS: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
 /// Makes the names of temporary files differ inside this process; the process id makes them differ between processes.
 static TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
-/// Carries out [`Effect::ReadFile`], [`Effect::WriteFile`], [`Effect::Append`] or [`Effect::RealPath`]; any other effect
-/// is none of this module's and answers [`FaultKind::Invalid`]. Blocks until the disk has answered.
+/// Carries out [`Effect::ReadFile`], [`Effect::WriteFile`], [`Effect::Append`], [`Effect::Remove`] or [`Effect::RealPath`];
+/// any other effect is none of this module's and answers [`FaultKind::Invalid`]. Blocks until the disk has answered.
 pub fn run(effect: &Effect) -> Outcome {
     match effect {
         Effect::ReadFile { path, max_bytes } => read_end(absolute(path)?, *max_bytes).map_err(|e| doing(path, &e)),
         Effect::WriteFile { path, bytes, mode } => replace(absolute(path)?, bytes, *mode).map_err(|e| doing(path, &e)),
         Effect::Append { path, bytes, mode } => append(absolute(path)?, bytes, *mode).map_err(|e| doing(path, &e)),
+        Effect::Rename { from, to } => rename(absolute(from)?, absolute(to)?).map_err(|e| doing(from, &e)),
+        Effect::Remove { path } => remove(absolute(path)?).map_err(|e| doing(path, &e)),
         Effect::RealPath { path } => real_path(absolute(path)?).map_err(|e| doing(path, &e)),
         Effect::Resolve { .. } | Effect::Dial(_) | Effect::Spawn(_) | Effect::Store(_) => {
             Err(fault(FaultKind::Invalid, "not an effect on files"))
@@ -83,6 +85,13 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Completion> {
     Ok(Completion::Done)
 }
 
+fn rename(from: &Path, to: &Path) -> io::Result<Completion> {
+    let (folder, _) = split(to)?;
+    fs::rename(from, to)?;
+    sync_folder(folder)?;
+    Ok(Completion::Done)
+}
+
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // A file of this name can only be left over from an earlier process with our process id.
     if let Err(error) = fs::remove_file(path)
@@ -93,6 +102,24 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Removes a file, a link, or a folder with all that is in it. Links are removed themselves, never followed.
+fn remove(path: &Path) -> io::Result<Completion> {
+    let (folder, _) = split(path)?;
+    let removed = fs::symlink_metadata(path).and_then(|about| {
+        if about.is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        }
+    });
+    match removed {
+        Ok(()) => sync_folder(folder)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Completion::Done)
 }
 
 fn append(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Completion> {

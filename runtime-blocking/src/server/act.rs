@@ -31,6 +31,8 @@ pub(super) struct Inside<M> {
     /// Closing it ends the accept threads.
     pub(super) stopper: Option<PipeWriter>,
     pub(super) drained: bool,
+    /// The machine drained without waiting for all work.
+    pub(super) cut_short: bool,
     /// What the outputs of this turn cause by themselves: handed in when the machine is idle.
     after: VecDeque<After>,
 }
@@ -59,6 +61,7 @@ impl<M> Inside<M> {
             timer_sleeps_until: None,
             stopper: Some(stopper),
             drained: false,
+            cut_short: false,
             after: VecDeque::new(),
         }
     }
@@ -166,8 +169,9 @@ impl<M: Machine + Send + 'static> Act<'_, M> {
                     self.inside.wake_at = wake_at;
                     return;
                 }
-                Output::Drained => {
+                Output::Drained { clean } => {
                     self.inside.drained = true;
+                    self.inside.cut_short = !clean;
                     return;
                 }
             }

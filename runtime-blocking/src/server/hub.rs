@@ -262,6 +262,11 @@ impl<M: Machine + Send + 'static> Hub<M> {
         self.inside.is_poisoned()
     }
 
+    /// Whether the machine drained without waiting for all work.
+    pub(super) fn was_cut_short(&self) -> bool {
+        self.lock().cut_short
+    }
+
     /// Ends everything that is left: no input is handed in any more.
     pub(super) fn end(&self) {
         let mut inside = self.lock();

@@ -219,7 +219,8 @@ impl Flow {
                     *slice = IoSlice::new(bytes);
                     used += 1;
                 }
-                socket.send(slices.get(..used).unwrap_or_default())?
+                let then_end = self.closing && used == self.queue.len();
+                socket.send(slices.get(..used).unwrap_or_default(), then_end)?
             };
             *sent = sent.saturating_add(count);
             self.take(count);
@@ -255,7 +256,7 @@ impl Tls {
         let mut said_goodbye = false;
         loop {
             while !self.wire.is_empty() {
-                let count = socket.send(&[IoSlice::new(&self.wire)])?;
+                let count = socket.send(&[IoSlice::new(&self.wire)], false)?;
                 self.wire.advance(count);
             }
             // Plain bytes count as sent when the whole record that carries them is.

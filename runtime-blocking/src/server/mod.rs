@@ -30,6 +30,9 @@ pub use crate::remote::{Ready, Remote};
 use crate::store::Store;
 use crate::tls::ClientTls;
 
+/// What a runtime says when the machine has drained but not all work came to its end.
+pub const WORK_LOST: &str = "work was cut short by the end of the gateway; the log tells which runs lost their answer";
+
 /// How long the threads may take to end after the machine has drained; the process would end them anyway.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -80,8 +83,8 @@ impl Host {
 /// Serves `machine` on `listeners` (named by their order) until it has drained. The calling thread keeps its deadlines.
 ///
 /// # Errors
-/// When the system refuses the first threads or the signal handlers, when [`Host::ready`] failed, and when the machine
-/// panicked.
+/// When the system refuses the first threads or the signal handlers, when [`Host::ready`] failed, when the machine
+/// panicked, and when it drained but cut work short ([`WORK_LOST`]).
 pub fn serve<M: Machine + Send + 'static>(machine: M, listeners: Vec<TcpListener>, host: Host) -> io::Result<()> {
     let (stop, stopper) = io::pipe()?;
     let remote = host.remote.clone();
@@ -92,13 +95,15 @@ pub fn serve<M: Machine + Send + 'static>(machine: M, listeners: Vec<TcpListener
     let served = (|| {
         if signals {
             let remote = remote.clone();
-            crate::signals::on_terminate(move || remote.drain())?;
+            crate::signals::on_terminate(move |how| remote.drain(how))?;
         }
         accept::start(&hub, listeners, stop)?;
         hub.host.ready.tell()?;
         hub.keep_deadlines();
         if hub.has_failed() {
             Err(io::Error::other("the machine has panicked"))
+        } else if hub.was_cut_short() {
+            Err(io::Error::other(WORK_LOST))
         } else {
             Ok(())
         }

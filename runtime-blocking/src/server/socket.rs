@@ -32,9 +32,11 @@ impl Socket {
         }
     }
 
-    /// Hands bytes to the system as far as it takes them now; `WouldBlock` when it takes none.
-    pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    /// Hands bytes to the system as far as it takes them now; `WouldBlock` when it takes none. When `then_end`, the end of
+    /// the write direction follows at once: the system puts both into one segment.
+    pub(crate) fn send(&self, slices: &[IoSlice<'_>], then_end: bool) -> io::Result<usize> {
+        let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        flags.set(SendFlags::MORE, then_end);
         loop {
             // The usual case is one piece, for which the system has the shorter way.
             let sent = match slices {

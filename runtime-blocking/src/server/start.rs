@@ -40,9 +40,12 @@ pub(super) fn begin<M: Machine + Send + 'static>(
     let begun = match what {
         Effect::Store(batch) => store(hub, effect, batch).map_err(|fault| fault.detail),
         Effect::Resolve { host } => in_pool(hub, &hub.pools.names, effect, move || resolve::lookup(&host)),
-        Effect::ReadFile { .. } | Effect::WriteFile { .. } | Effect::Append { .. } | Effect::RealPath { .. } => {
-            in_pool(hub, &hub.pools.files, effect, move || files::run(&what))
-        }
+        Effect::ReadFile { .. }
+        | Effect::WriteFile { .. }
+        | Effect::Append { .. }
+        | Effect::Rename { .. }
+        | Effect::Remove { .. }
+        | Effect::RealPath { .. } => in_pool(hub, &hub.pools.files, effect, move || files::run(&what)),
         Effect::Dial(dial) => match hub.threads.enter() {
             None => Err(String::from("no thread is left for another connection")),
             Some(alive) => on_thread(hub, "dial", move |hub| {

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_core::machine::{CloseHow, GoneReason, Input, Output};
+use portcullis_core::machine::{CloseHow, DrainHow, GoneReason, Input, Output};
 use portcullis_core::time::Now;
 use portcullis_smol::{Host, Ready, serve};
 
@@ -418,12 +418,12 @@ fn a_peer_that_floods_leaves_the_others_their_turn() {
 fn other_threads_may_ask_the_machine_to_drain_and_hand_it_settings() {
     let served = Served::start(|tell, _, input, out| match input {
         Input::Reconfigured { settings } => tell.send(settings.gateway.path.clone()).unwrap(),
-        Input::Drain => out.push(Output::Drained),
+        Input::Drain { .. } => out.push(Output::Drained { clean: true }),
         _ => {}
     });
     served.remote.reconfigure(std::sync::Arc::default());
     assert_eq!(served.event(), "/gateway");
-    served.remote.drain();
+    served.remote.drain(DrainHow::Stop);
     served.join();
 }
 
@@ -435,7 +435,7 @@ fn a_machine_that_has_drained_hears_nothing_more_and_its_last_words_are_sent() {
         if let Input::Received { conn, .. } = input {
             drained = true;
             out.transmit(conn, b"bye");
-            out.push(Output::Drained);
+            out.push(Output::Drained { clean: true });
             tell.send("drained".into()).unwrap();
         }
     });

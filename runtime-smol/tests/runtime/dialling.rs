@@ -74,7 +74,7 @@ fn converse(host: Host, effect: Effect, words: Bytes, expected: usize) -> Heard 
             Input::ReadClosed { .. } => told.read_closed = true,
             Input::Gone { why, .. } => {
                 assert_eq!(told.gone.replace(why), None, "its end was told twice");
-                out.push(Output::Drained);
+                out.push(Output::Drained { clean: true });
             }
             _ => {}
         }
@@ -167,7 +167,7 @@ fn dialling_can_be_cancelled() {
         }
         if let Input::Completed { outcome, .. } = input {
             assert_eq!(outcome.unwrap_err().kind, FaultKind::Cancelled);
-            out.push(Output::Drained);
+            out.push(Output::Drained { clean: true });
         }
     });
 }

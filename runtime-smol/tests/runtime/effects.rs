@@ -25,7 +25,7 @@ pub(crate) fn outcomes_on(host: portcullis_smol::Host, effects: Vec<Effect>) -> 
         if let Input::Completed { effect, outcome } = input {
             told.borrow_mut().push((effect.get(), outcome));
             if told.borrow().len() == count {
-                out.push(Output::Drained);
+                out.push(Output::Drained { clean: true });
             }
         }
     });

@@ -62,7 +62,7 @@ fn run_program(spawn: Spawn, cancel_on: impl Fn(&[u8]) -> bool + 'static) -> Tol
             }
             Input::Completed { outcome, .. } => {
                 assert_eq!(seen.outcome.replace(outcome), None, "it ended twice");
-                out.push(Output::Drained);
+                out.push(Output::Drained { clean: true });
             }
             _ => {}
         }
@@ -191,7 +191,7 @@ fn nothing_further_is_told_until_the_machine_goes_on() {
             }),
             Input::Completed { outcome, .. } => {
                 assert_eq!(outcome.unwrap_err().kind, FaultKind::Cancelled);
-                out.push(Output::Drained);
+                out.push(Output::Drained { clean: true });
             }
             _ => {}
         }

@@ -101,7 +101,7 @@ impl Served {
         let thread = std::thread::spawn(move || {
             let script = Script::new(move |now, input, out: &mut Outbox| {
                 if matches!(&input, Input::Received { bytes, .. } if &**bytes == b"quit") {
-                    return out.push(Output::Drained);
+                    return out.push(Output::Drained { clean: true });
                 }
                 react(&tell, now, input, out);
             });

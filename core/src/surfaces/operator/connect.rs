@@ -5,8 +5,8 @@ use alloc::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Reason, integer, is_null, object, optional_string, string};
 use super::scope::Scopes;
+use crate::fields::{Reason, integer, is_null, object, optional_string, string};
 
 const KEYS: &[&str] = &[
     "minProtocol",

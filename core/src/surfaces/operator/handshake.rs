@@ -1,12 +1,15 @@
 //! From the challenge to `hello-ok`: the checks of section 3 in their order; the first that fails decides.
 //! Spec: `spec/operator.md` section 3.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 
+use super::Context;
 use super::connect::ConnectParams;
 use super::scope::{EVENTS, METHODS};
 use super::session::{Awaiting, Ready};
+use super::shutdown;
 use super::wire::{
     ErrorCode, Hello, HelloFeatures, HelloPolicy, HelloServer, HelloSnapshot, PROTOCOL, RequestFrame, WireError,
 };
@@ -18,6 +21,7 @@ use crate::report::Report;
 use crate::secret::digest;
 use crate::settings::Settings;
 use crate::time::Now;
+use crate::websocket::CloseCode;
 
 /// A handshake that failed: what the client is told, and with which reason the connection is closed.
 pub(super) struct Refused {
@@ -37,6 +41,15 @@ impl Refused {
 }
 
 impl Refused {
+    /// How the connection is closed after the answer: with the same text, but for a client that is to come back.
+    pub(super) fn close(&self) -> (CloseCode, Cow<'static, str>) {
+        if self.error.code == ErrorCode::Unavailable {
+            (CloseCode::TRY_AGAIN_LATER, "gateway restart in progress".into())
+        } else {
+            (CloseCode::POLICY, self.error.message.clone())
+        }
+    }
+
     fn with_report(id: &str, (error, report): (WireError, Option<Report>)) -> Box<Self> {
         Box::new(Self {
             id: id.into(),
@@ -55,17 +68,20 @@ pub(super) struct Accepted {
 
 /// Judges a client's first message.
 pub(super) fn judge(
-    now: Now,
+    cx: &mut Context<'_>,
     peer: Peer,
     awaiting: &Awaiting,
     text: &str,
-    settings: &Settings,
-    auth: &mut Authenticator,
+    draining: bool,
 ) -> Result<Accepted, Box<Refused>> {
+    let (now, settings, auth) = (cx.now, &**cx.settings, &mut *cx.auth);
     let frame = RequestFrame::parse(text).map_err(|reason| Refused::new("invalid", WireError::invalid(reason)))?;
     let refused = |error| Refused::new(&frame.id, error);
     if frame.method != "connect" {
         return Err(refused(WireError::invalid("first request must be connect")));
+    }
+    if draining {
+        return Err(refused(shutdown::unavailable("connect")));
     }
     let params = ConnectParams::parse(frame.params).map_err(|reason| refused(WireError::invalid(reason)))?;
     if params.min_protocol > PROTOCOL || params.max_protocol < PROTOCOL {
@@ -118,16 +134,17 @@ fn check_token(
         return Err(Box::new((unauthorized("missing auth token"), None)));
     };
     let origin = origin::present(awaiting.origin.as_deref());
-    match auth.verify(now.monotonic, guesser(peer, origin), token) {
+    let who = guesser(peer, origin);
+    match auth.verify(now.monotonic, who, token) {
         Verdict::Right => Ok(()),
-        Verdict::Wrong(None) => Err(Box::new((unauthorized("invalid auth token"), None))),
-        Verdict::Wrong(Some(lockout)) => {
-            let who = match address::AddressGroup::of(peer).filter(|_| !address::is_loopback(peer)) {
-                Some(group) => alloc::format!("{group}"),
-                None => origin.unwrap_or_default().chars().take(200).collect(),
-            };
+        Verdict::Missing | Verdict::NotConfigured | Verdict::Wrong { locked: None, .. } => {
+            Err(Box::new((unauthorized("invalid auth token"), None)))
+        }
+        Verdict::Wrong {
+            locked: Some(lockout), ..
+        } => {
             let report = Report::LockedOut {
-                who,
+                who: who.name(origin),
                 seconds: lockout.as_secs(),
             };
             Err(Box::new((unauthorized("invalid auth token"), Some(report))))

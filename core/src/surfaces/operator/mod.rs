@@ -3,17 +3,13 @@
 //! It never sees a socket: messages come in as text, answers go out through the outbox. Spec: `spec/operator.md`.
 
 mod connect;
-mod fields;
 mod handshake;
-mod health;
 mod params;
-mod queries;
 mod roots;
 mod runs;
 mod scope;
 mod session;
-mod sessions;
-mod transcript;
+mod shutdown;
 mod wire;
 
 use alloc::collections::BTreeMap;
@@ -23,9 +19,7 @@ use alloc::vec::Vec;
 
 use serde_json::value::RawValue;
 
-use health::Health;
-use params::{HistoryParams, ListParams, RunParams};
-use queries::{Queries, QueryKey};
+use params::RunParams;
 use roots::Roots;
 use runs::{Index, RunKey, Runs};
 use scope::Method;
@@ -36,15 +30,16 @@ pub use wire::{ErrorCode, PROTOCOL, WireError};
 
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
-use crate::effect::{Completion, Effect, Outcome, Progress};
+use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
 use crate::id::{ConnId, EffectId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
 use crate::outbox::Outbox;
+use crate::queries::{Advance, AgentList, Health, HistoryParams, ListParams, Queries, QueryKey, Refused};
 use crate::random::Random;
 use crate::report::Report;
-use crate::settings::{Agent, DEFAULT_AGENT, Settings};
+use crate::settings::{Agent, Settings};
 use crate::store::{Batch, Durability, Op, Reply};
 use crate::time::{Instant, Now};
 use crate::websocket::CloseCode;
@@ -86,11 +81,13 @@ pub struct Operator {
     /// The number of the last `tick`; one count for all clients.
     event_seq: u64,
     draining: bool,
+    /// Runs that were cut short because the gateway went away.
+    lost: u32,
     health: Health,
     roots: Roots,
     runs: Runs,
     index: Index,
-    queries: Queries,
+    queries: Queries<Waiter>,
     pending: BTreeMap<EffectId, Pending>,
 }
 
@@ -112,6 +109,7 @@ impl Operator {
             clients: 0,
             event_seq: 0,
             draining: false,
+            lost: 0,
             health: Health::new(&settings.operator.home_dir),
             roots: Roots::default(),
             runs: Runs::default(),
@@ -209,7 +207,7 @@ impl Operator {
         let text = text.unwrap_or_default();
         match &mut session.stage {
             Stage::Ready(_) => self.request(cx, conn, session, text),
-            Stage::Awaiting(awaiting) => match handshake::judge(cx.now, peer, awaiting, text, cx.settings, cx.auth) {
+            Stage::Awaiting(awaiting) => match handshake::judge(cx, peer, awaiting, text, self.draining) {
                 Ok(accepted) => {
                     self.clients += 1;
                     let started_at = self.started.wall.0;
@@ -227,7 +225,8 @@ impl Operator {
                 Err(refused) => {
                     cx.outbox
                         .text(conn, |out| write_error(out, &refused.id, &refused.error));
-                    cx.outbox.close(conn, CloseCode::POLICY, refused.error.message.clone());
+                    let (code, reason) = refused.close();
+                    cx.outbox.close(conn, code, reason);
                     let reason = refused.error.message.into_owned();
                     cx.reports.push(Report::HandshakeRefused { conn, peer, reason });
                     cx.reports.extend(refused.report);
@@ -300,7 +299,7 @@ impl Operator {
                 });
             }
             Method::AgentList => {
-                let agents = AgentList::of(cx.settings);
+                let agents = AgentList::of(&cx.settings.agents);
                 cx.outbox
                     .text(conn, |out| write_ok(out, &frame.id, |out| write_value(out, &agents)));
             }
@@ -320,11 +319,13 @@ impl Operator {
             }
             Method::SessionList => {
                 let params = ListParams::parse(params).map_err(WireError::invalid)?;
-                self.list_sessions(cx, waiter(), params)?;
+                let query = self.queries.list(cx.settings, waiter(), params)?;
+                self.ask(cx, query);
             }
             Method::SessionHistory => {
                 let params = HistoryParams::parse(params).map_err(WireError::invalid)?;
-                self.session_history(cx, waiter(), params)?;
+                let query = self.queries.history(cx.settings, waiter(), params)?;
+                self.ask(cx, query);
             }
         }
         Ok(())
@@ -359,7 +360,7 @@ impl Operator {
                 }
             }
             Some(Pending::LoadIndex) => {
-                let detail = match runs::first_reply(outcome) {
+                let detail = match first_reply(outcome) {
                     Ok(Reply::Records(records)) => {
                         self.index.load(&records);
                         return self.index_loaded(cx);
@@ -386,16 +387,6 @@ impl Operator {
         }
     }
 
-    /// No run is taken in from now on.
-    pub const fn drain(&mut self) {
-        self.draining = true;
-    }
-
-    /// The grace for draining is over: what still runs is stopped.
-    pub fn stop(&mut self, cx: &mut Context<'_>) {
-        self.stop_all_runs(cx);
-    }
-
     /// When [`Self::on_deadline`] wants to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -411,6 +402,29 @@ impl Operator {
         now.monotonic.since(self.started.monotonic).as_millis() as u64
     }
 
+    fn ask(&mut self, cx: &mut Context<'_>, (key, effect): (QueryKey, Effect)) {
+        self.start(cx, effect, Pending::Query(key));
+    }
+
+    /// An effect of a query is over.
+    fn query_completed(&mut self, cx: &mut Context<'_>, key: QueryKey, outcome: Outcome) {
+        match self.queries.completed(cx.now.wall, key, outcome) {
+            Some(Advance::Next(query)) => self.ask(cx, query),
+            Some(Advance::Answered(waiter, Ok(payload))) => {
+                cx.outbox.text(waiter.conn, |out| {
+                    write_ok(out, &waiter.id, |out| out.extend_from_slice(&payload))
+                });
+                cx.outbox.answered(waiter.conn);
+            }
+            Some(Advance::Answered(waiter, Err(detail))) => {
+                let error = WireError::unavailable(alloc::format!("the sessions cannot be read: {detail}"));
+                cx.outbox.text(waiter.conn, |out| write_error(out, &waiter.id, &error));
+                cx.outbox.answered(waiter.conn);
+            }
+            None => {}
+        }
+    }
+
     fn start(&mut self, cx: &mut Context<'_>, effect: Effect, pending: Pending) -> EffectId {
         let effect = cx.calls.start(effect, Owner::Operator);
         self.pending.insert(effect, pending);
@@ -421,8 +435,18 @@ impl Operator {
 /// The agent that a request means.
 fn find_agent<'a>(cx: &Context<'a>, id: Option<&str>) -> Result<&'a Agent, WireError> {
     let settings: &'a Settings = cx.settings;
-    let missing = || WireError::unavailable(alloc::format!("agent not found: {}", id.unwrap_or(DEFAULT_AGENT)));
-    settings.agents.find(id).ok_or_else(missing)
+    settings.agents.find(id).ok_or_else(|| Refused::no_agent(id).into())
+}
+
+impl From<Refused> for WireError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NoAgent(message) => Self::unavailable(message),
+            Refused::Busy => {
+                Self::unavailable("too many requests are waiting").retry_after(core::time::Duration::from_secs(1))
+            }
+        }
+    }
 }
 
 /// Answers a request that is refused, and counts it.
@@ -448,35 +472,4 @@ fn refuse(cx: &mut Context<'_>, conn: ConnId, session: &mut Session, id: &str, e
 struct Cancelled<'a> {
     run_id: &'a str,
     cancelled: bool,
-}
-
-/// The payload of `agent.list`.
-#[derive(serde::Serialize)]
-struct AgentList<'a> {
-    agents: Vec<ListedAgent<'a>>,
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ListedAgent<'a> {
-    id: &'a str,
-    display_name: &'a str,
-    workspace_dir: &'a str,
-    internal_config_dir: &'a str,
-}
-
-impl<'a> AgentList<'a> {
-    fn of(settings: &'a Settings) -> Self {
-        let agents = settings.agents.agents.iter();
-        Self {
-            agents: agents
-                .map(|agent| ListedAgent {
-                    id: &agent.id,
-                    display_name: &agent.display_name,
-                    workspace_dir: &agent.workspace_dir,
-                    internal_config_dir: &agent.internal_config_dir,
-                })
-                .collect(),
-        }
-    }
 }

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Reason, integer, is_null, object, optional_boolean, optional_string, string};
+use crate::fields::{Reason, object, optional_boolean, optional_string, string};
 use crate::json::Object;
 use crate::secret::digest;
 
@@ -78,71 +78,8 @@ pub(super) fn cancel(params: Option<&RawValue>) -> Result<String, Reason> {
     Ok(string(params.get("runId"), "runId", 1, 200)?.into_owned())
 }
 
-/// The params of `session.list`.
-#[derive(Default, Debug)]
-pub(super) struct ListParams {
-    pub(super) agent_id: Option<String>,
-    pub(super) active_minutes: Option<u32>,
-}
-
-impl ListParams {
-    pub(super) fn parse(params: Option<&RawValue>) -> Result<Self, Reason> {
-        let Some(params) = params.filter(|params| !is_null(params)) else {
-            return Ok(Self::default());
-        };
-        let params = object(
-            Some(params),
-            &["agentId", "activeMinutes"],
-            "session.list params must be an object",
-            "session.list params contain unknown fields",
-        )?;
-        Ok(Self {
-            agent_id: owned(&params, "agentId", 120)?,
-            active_minutes: optional_integer(&params, "activeMinutes", 525_600)?,
-        })
-    }
-}
-
-/// The params of `session.history`.
-#[derive(Default, Debug)]
-pub(super) struct HistoryParams {
-    pub(super) agent_id: Option<String>,
-    pub(super) session_ref: Option<String>,
-    pub(super) limit: Option<u32>,
-    pub(super) include_compaction: bool,
-}
-
-impl HistoryParams {
-    pub(super) fn parse(params: Option<&RawValue>) -> Result<Self, Reason> {
-        let Some(params) = params.filter(|params| !is_null(params)) else {
-            return Ok(Self::default());
-        };
-        let params = object(
-            Some(params),
-            &["agentId", "sessionRef", "limit", "includeCompaction"],
-            "session.history params must be an object",
-            "session.history params contain unknown fields",
-        )?;
-        Ok(Self {
-            agent_id: owned(&params, "agentId", 120)?,
-            session_ref: owned(&params, "sessionRef", 200)?,
-            limit: optional_integer(&params, "limit", 5_000)?,
-            include_compaction: optional_boolean(params.get("includeCompaction"), "includeCompaction")?
-                .unwrap_or(false),
-        })
-    }
-}
-
 fn owned(params: &Object<'_>, field: &'static str, max: usize) -> Result<Option<String>, Reason> {
     Ok(optional_string(params.get(field), field, 1, max)?.map(alloc::borrow::Cow::into_owned))
-}
-
-/// Absent is fine; `null` is not an integer.
-fn optional_integer(params: &Object<'_>, field: &'static str, max: u32) -> Result<Option<u32>, Reason> {
-    params
-        .get(field)
-        .map(|value| integer(Some(value), field, 1, max))
-        .transpose()
 }
 
 #[cfg(test)]
@@ -193,26 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_of_the_session_methods() {
-        assert!(ListParams::parse(None).is_ok() && ListParams::parse(Some(raw("null"))).is_ok());
-        for (params, reason) in [
-            ("[]", "session.list params must be an object"),
-            (r#"{"x":1}"#, "session.list params contain unknown fields"),
-            (r#"{"activeMinutes":null}"#, "activeMinutes must be an integer"),
-            (
-                r#"{"activeMinutes":525601}"#,
-                "activeMinutes must be between 1 and 525600",
-            ),
-        ] {
-            assert_eq!(ListParams::parse(Some(raw(params))).unwrap_err(), reason, "{params}");
-        }
-        for (params, reason) in [
-            ("1", "session.history params must be an object"),
-            (r#"{"limit":0}"#, "limit must be between 1 and 5000"),
-            (r#"{"includeCompaction":1}"#, "includeCompaction must be a boolean"),
-        ] {
-            assert_eq!(HistoryParams::parse(Some(raw(params))).unwrap_err(), reason, "{params}");
-        }
+    fn reasons_of_agent_cancel() {
         assert_eq!(cancel(Some(raw("{}"))).unwrap_err(), "runId must be a string");
     }
 

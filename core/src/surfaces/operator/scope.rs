@@ -22,7 +22,7 @@ pub(super) const METHODS: &[&str] = &[
 ];
 
 /// The events as `features.events` announces them.
-pub(super) const EVENTS: &[&str] = &["connect.challenge", "tick", "agent.stream"];
+pub(super) const EVENTS: &[&str] = &["connect.challenge", "tick", "agent.stream", "shutdown"];
 
 impl Method {
     pub(super) fn parse(name: &str) -> Option<Self> {

@@ -8,7 +8,7 @@ use core::time::Duration;
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
-use super::fields::{self, INVALID_JSON, Reason};
+use crate::fields::{self, INVALID_JSON, Reason};
 use crate::json::{Object, ObjectFault, write_number, write_string, write_value};
 
 /// The version of the protocol.
@@ -185,6 +185,14 @@ pub(super) struct Challenge<'a> {
 pub(super) struct Tick {
     pub(super) ts: u64,
     pub(super) uptime_ms: u64,
+}
+
+/// `shutdown`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shutdown {
+    pub(super) reason: &'static str,
+    pub(super) restart_expected_ms: Option<u32>,
 }
 
 /// `agent.stream`.

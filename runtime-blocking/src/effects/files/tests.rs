@@ -93,6 +93,32 @@ fn a_failed_replacement_leaves_the_folder_as_it_was() {
 }
 
 #[test]
+fn removing_takes_folders_whole_follows_no_link_and_may_find_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let remove = |name: &str| {
+        run(&Effect::Remove {
+            path: path_in(&folder, name),
+        })
+    };
+    fs::create_dir_all(folder.path().join("kept")).unwrap();
+    fs::write(folder.path().join("kept/f"), b"x").unwrap();
+    fs::create_dir_all(folder.path().join("gone/deep")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("kept"), folder.path().join("gone/link")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("kept"), folder.path().join("link")).unwrap();
+    for name in ["gone", "link", "never/was"] {
+        assert_eq!(remove(name), Ok(Completion::Done), "{name}");
+        assert!(!folder.path().join(name).exists());
+    }
+    assert_eq!(fs::read(folder.path().join("kept/f")).unwrap(), b"x");
+    assert_eq!(
+        kind_of(run(&Effect::Remove {
+            path: "relative".into()
+        })),
+        FaultKind::Invalid
+    );
+}
+
+#[test]
 fn appending_adds_and_ends_a_torn_line_first() {
     let folder = tempfile::tempdir().unwrap();
     let path = path_in(&folder, "deep/log");
@@ -150,4 +176,16 @@ fn real_paths_have_no_links() {
         Ok(Completion::Path(base.join("real").to_str().unwrap().to_owned()))
     );
     assert_eq!(kind_of(real("none")), FaultKind::NotFound);
+}
+
+#[test]
+fn renaming_replaces_and_keeps_the_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (path_in(&folder, "a"), path_in(&folder, "b"));
+    fs::write(&from, b"new").unwrap();
+    fs::write(&to, b"old").unwrap();
+    let rename = Effect::Rename { from, to: to.clone() };
+    assert_eq!(run(&rename), Ok(Completion::Done));
+    assert_eq!(fs::read(&to).unwrap(), b"new");
+    assert_eq!(kind_of(run(&rename)), FaultKind::NotFound);
 }

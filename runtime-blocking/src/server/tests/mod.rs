@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_core::effect::{Effect, Outcome, Progress};
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
-use portcullis_core::machine::{Input, Output};
+use portcullis_core::machine::{DrainHow, Input, Output};
 use portcullis_core::time::{Instant, Now};
 
 use super::*;
@@ -64,7 +64,7 @@ impl Machine for Scripted {
             Input::Completed { effect, outcome } => Seen::Completed(effect, outcome),
             Input::Progress { effect, progress } => Seen::Progress(effect, progress),
             Input::Reconfigured { .. } => Seen::Reconfigured,
-            Input::Drain => Seen::Drain,
+            Input::Drain { .. } => Seen::Drain,
             Input::Tick => Seen::Tick,
         };
         self.out.extend((self.react)(&seen, now));
@@ -83,7 +83,7 @@ impl Machine for Scripted {
                 self.poll()
             }
             Some(output) => output,
-            None if self.drained => Output::Drained,
+            None if self.drained => Output::Drained { clean: true },
             None => Output::Idle { wake_at: self.wake_at },
         }
     }
@@ -151,7 +151,7 @@ impl Served {
     }
 
     fn finish(mut self) {
-        self.remote.drain();
+        self.remote.drain(DrainHow::Stop);
         self.server.take().unwrap().join().unwrap().unwrap();
     }
 }

@@ -6,15 +6,15 @@ use alloc::string::{String, ToString};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::index::Done;
-use super::open::first_reply;
-use super::{Flow, OpenSession, Run, Step};
-use crate::effect::{Completion, Effect, ExitStatus, Outcome};
+use super::{Flow, OpenSession, Run, Step, Stop};
+use crate::effect::{Completion, Effect, ExitStatus, Outcome, first_reply};
 use crate::json::write_value;
 use crate::report::Report;
+use crate::sessions::transcript;
+use crate::sessions::{self, Session};
 use crate::store::{Batch, Durability, Expect, Op, Reply, StoreReply};
-use crate::surfaces::operator::sessions::{self, Session};
 use crate::surfaces::operator::wire::{WireError, write_error, write_ok};
-use crate::surfaces::operator::{Context, Operator, transcript};
+use crate::surfaces::operator::{Context, Operator};
 
 /// How often a run whose work is done tries to write its session's record. Each conflict means that another run has got
 /// through, and so many runs never end at the same moment: work that is done is not thrown away for an unlucky order.
@@ -198,6 +198,9 @@ impl Operator {
             (Ok(_), Some(ExitStatus::Signal(signal))) => alloc::format!("ended by signal {signal}"),
             (Ok(_), None) => String::new(),
         };
+        if result.is_err() && run.stop == Some(Stop::Shutdown) {
+            self.lose(cx, &run.run_id, &run.agent.id);
+        }
         // What never had a place did not run: a result that was replayed, or a run that was cancelled in the queue.
         if self.runs.placed.remove(&run.key) {
             cx.reports.push(Report::RunEnded {

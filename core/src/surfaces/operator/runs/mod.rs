@@ -24,15 +24,14 @@ use bytes::Bytes;
 
 use index::IdempotencyKey;
 pub(super) use index::{INDEX, Index};
-pub(super) use open::first_reply;
 use output::RunOutput;
 
 use super::params::RunParams;
-use super::sessions::Session;
 use super::wire::{Waiter, WireError};
 use super::{Context, Operator, Pending};
 use crate::effect::{Effect, ExitStatus, Outcome};
 use crate::id::{ConnId, EffectId};
+use crate::sessions::Session;
 use crate::settings::Agent;
 use crate::store::Expect;
 use crate::time::{Instant, Now, UnixMillis};
@@ -144,6 +143,12 @@ impl Runs {
     /// How many runs are under way, waiting ones included.
     pub(super) fn len(&self) -> usize {
         self.live.len()
+    }
+
+    /// The runs under way: their ids and agents.
+    pub(super) fn names(&self) -> Vec<(String, String)> {
+        let live = self.live.values();
+        live.map(|run| (run.run_id.clone(), run.agent.id.clone())).collect()
     }
 
     /// When the next run must be stopped.

@@ -1,11 +1,11 @@
 //! Before the work: where it is done, and in which session.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use super::{Flow, OpenSession, Run, Step};
-use crate::effect::{Completion, Effect, Outcome};
+use crate::effect::{Completion, Effect, Outcome, first_reply};
+use crate::sessions::{self, Reference, Session};
 use crate::store::{Batch, Durability, Expect, Op, Reply, StoreReply};
-use crate::surfaces::operator::sessions::{self, Reference, Session};
 use crate::surfaces::operator::wire::WireError;
 use crate::surfaces::operator::{Context, Operator};
 
@@ -189,15 +189,4 @@ fn read(op: Op) -> Effect {
         ops: alloc::vec![op],
         durability: Durability::Durable,
     })
-}
-
-/// The reply to a batch of one operation.
-pub(in crate::surfaces::operator) fn first_reply(outcome: Outcome) -> Result<Reply, String> {
-    match outcome {
-        Ok(Completion::Stored(StoreReply::Applied(replies))) => {
-            replies.into_iter().next().ok_or_else(|| String::from("no reply"))
-        }
-        Ok(_) => Err(String::from("unexpected reply")),
-        Err(fault) => Err(fault.to_string()),
-    }
 }

@@ -10,7 +10,7 @@ use crate::id::ConnId;
 use crate::store::{Batch, Durability, Op, Reply, StoreReply};
 use crate::surfaces::operator::params::RunParams;
 use crate::surfaces::operator::wire::{ErrorCode, Waiter, WireError};
-use crate::surfaces::operator::{Context, Operator, find_agent};
+use crate::surfaces::operator::{Context, Operator, find_agent, shutdown};
 
 /// The most requests that wait for one run: a client that asks again and again for the same thing adds no more.
 const MAX_WAITERS: usize = 1_024;
@@ -48,7 +48,7 @@ impl Operator {
             return Ok(());
         }
         if self.draining {
-            return Err(WireError::unavailable("gateway is draining").retry_after(Duration::from_secs(5)));
+            return Err(shutdown::unavailable("agent.run"));
         }
         let agent = find_agent(cx, params.agent_id.as_deref())?.clone();
         let most = cx.settings.agents.max_concurrent_runs as usize + cx.settings.agents.max_queued_runs as usize;

@@ -11,7 +11,7 @@ use crate::effect::{Completion, Effect, ExitStatus, FaultKind, Outcome, OutputSt
 use crate::id::{ConnId, EffectId};
 use crate::settings::AgentKind;
 use crate::surfaces::operator::wire::{AgentStream, WireError, write_event};
-use crate::surfaces::operator::{Context, Operator};
+use crate::surfaces::operator::{Context, Operator, shutdown};
 
 impl Operator {
     pub(super) fn work(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
@@ -114,7 +114,10 @@ impl Operator {
         match run.step {
             Step::Recording | Step::Committing | Step::RereadingSession | Step::Replaying => false,
             Step::Queued | Step::AwaitingIndex => {
-                self.drive(cx, key, |_, cx, _| Flow::End(Err(stop.error(cx))));
+                self.drive(cx, key, |_, cx, run| {
+                    run.stop = Some(stop);
+                    Flow::End(Err(stop.error(cx)))
+                });
                 true
             }
             _ => {
@@ -165,7 +168,7 @@ impl Stop {
         let agents = &cx.settings.agents;
         let message: Cow<'static, str> = match self {
             Self::Cancelled => "run was cancelled".into(),
-            Self::Shutdown => "server shutdown".into(),
+            Self::Shutdown => return shutdown::lost_run(),
             Self::TimedOut => alloc::format!(
                 "run took longer than {} ms and was stopped (raise agents.runTimeoutMs to allow more)",
                 agents.run_timeout.as_millis()

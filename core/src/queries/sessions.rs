@@ -1,6 +1,7 @@
 //! `session.list` and `session.history`: what the store and the transcripts really hold.
 //! Spec: `spec/operator.md` section 6.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -9,36 +10,52 @@ use core::time::Duration;
 use bytes::{BufMut, BytesMut};
 
 use super::params::{HistoryParams, ListParams};
-use super::runs::first_reply;
-use super::sessions::{self, Reference, Session};
-use super::transcript;
-use super::wire::{Waiter, WireError, write_error, write_ok};
-use super::{Context, Operator, Pending, find_agent};
-use crate::effect::{Completion, Effect, FaultKind, Outcome};
+use crate::effect::{Completion, Effect, FaultKind, Outcome, first_reply};
 use crate::json::{write_string, write_value};
+use crate::sessions::{self, Reference, Session, transcript};
+use crate::settings::{DEFAULT_AGENT, Settings};
 use crate::store::{Batch, Durability, Op, Reply};
+use crate::time::UnixMillis;
 
 /// The most of a transcript that is read: its end.
 const MAX_TRANSCRIPT_BYTES: u32 = 4 * 1_048_576;
 
 /// A query's name inside the gateway; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct QueryKey(u64);
+pub(crate) struct QueryKey(u64);
 
 /// The most queries under way. What one connection may have in flight does not bound them, because a client that leaves
 /// while the store is slow leaves its queries behind and may come back with more.
 const MAX_QUERIES: usize = 1_024;
 
-/// The queries under way.
-#[derive(Debug, Default)]
-pub(super) struct Queries {
+/// The queries of one surface under way; `W` is who waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Queries<W> {
     next: u64,
-    live: BTreeMap<QueryKey, Query>,
+    live: BTreeMap<QueryKey, Query<W>>,
+}
+
+/// Why a query is not taken in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// There is no such agent: the message for whoever asked.
+    NoAgent(String),
+    /// Too many queries are under way.
+    Busy,
+}
+
+/// What the outcome of a query's effect leads to.
+#[derive(Debug)]
+pub(crate) enum Advance<W> {
+    /// A further effect is to be started for it.
+    Next((QueryKey, Effect)),
+    /// It is over: the answer as JSON, or what went wrong, for people.
+    Answered(W, Result<BytesMut, String>),
 }
 
 #[derive(Debug)]
-struct Query {
-    waiter: Waiter,
+struct Query<W> {
+    waiter: W,
     agent: String,
     step: Step,
 }
@@ -48,7 +65,7 @@ enum Step {
     Listing { active_minutes: Option<u32> },
     FindingId { otherwise: String, what: What },
     FindingSession { key: String, what: What },
-    Reading { session: Session, what: What },
+    Reading { session: Box<Session>, what: What },
 }
 
 /// Which part of a history.
@@ -76,45 +93,57 @@ struct Listed<'a> {
     compaction_count: u64,
 }
 
-impl Operator {
-    /// Takes a `session.list` in; the answer comes later.
-    pub(super) fn list_sessions(
+/// What a step of a query leads to.
+enum Flow {
+    Ask(Step, Effect),
+    Done(BytesMut),
+}
+
+impl Refused {
+    /// No agent has this id.
+    pub(crate) fn no_agent(id: Option<&str>) -> Self {
+        Self::NoAgent(alloc::format!("agent not found: {}", id.unwrap_or(DEFAULT_AGENT)))
+    }
+}
+
+impl<W> Default for Queries<W> {
+    fn default() -> Self {
+        Self {
+            next: 0,
+            live: BTreeMap::new(),
+        }
+    }
+}
+
+impl<W> Queries<W> {
+    /// Takes a `session.list` in: the effect to start for it.
+    pub(crate) fn list(
         &mut self,
-        cx: &mut Context<'_>,
-        waiter: Waiter,
+        settings: &Settings,
+        waiter: W,
         params: ListParams,
-    ) -> Result<(), WireError> {
-        self.has_room_for_query()?;
-        let agent = find_agent(cx, params.agent_id.as_deref())?.id.clone();
+    ) -> Result<(QueryKey, Effect), Refused> {
+        let agent = self.admit(settings, params.agent_id.as_deref())?;
         let (table, prefix) = sessions::all_of(&agent);
         let scan = Op::Scan {
             table,
             prefix,
-            limit: cx.settings.operator.max_sessions_per_agent,
+            limit: settings.operator.max_sessions_per_agent,
         };
-        self.ask(
-            cx,
-            Query {
-                waiter,
-                agent,
-                step: Step::Listing {
-                    active_minutes: params.active_minutes,
-                },
-            },
-            read(scan),
-        );
-        Ok(())
+        let step = Step::Listing {
+            active_minutes: params.active_minutes,
+        };
+        Ok((self.keep(Query { waiter, agent, step }), read(scan)))
     }
 
-    /// Takes a `session.history` in; the answer comes later.
-    pub(super) fn session_history(
+    /// Takes a `session.history` in: the effect to start for it.
+    pub(crate) fn history(
         &mut self,
-        cx: &mut Context<'_>,
-        waiter: Waiter,
+        settings: &Settings,
+        waiter: W,
         params: HistoryParams,
-    ) -> Result<(), WireError> {
-        self.has_room_for_query()?;
-        let agent = find_agent(cx, params.agent_id.as_deref())?.id.clone();
+    ) -> Result<(QueryKey, Effect), Refused> {
+        let agent = self.admit(settings, params.agent_id.as_deref())?;
         let what = What {
             limit: params.limit,
             include_compaction: params.include_compaction,
@@ -133,92 +162,66 @@ impl Operator {
                 (Step::FindingId { otherwise: key, what }, get)
             }
         };
-        self.ask(cx, Query { waiter, agent, step }, read(get));
-        Ok(())
+        Ok((self.keep(Query { waiter, agent, step }), read(get)))
     }
 
-    /// An effect of a query is over.
-    pub(super) fn query_completed(&mut self, cx: &mut Context<'_>, key: QueryKey, outcome: Outcome) {
-        let Some(query) = self.queries.live.remove(&key) else {
-            return;
-        };
-        let Query { waiter, agent, step } = query;
-        let result = match step {
-            Step::Listing { active_minutes } => list(cx, outcome, active_minutes).map(Some),
-            Step::FindingId { otherwise, what } => first_reply(outcome).map(|reply| {
-                let known = match reply {
-                    Reply::Record(Some(record)) => String::from_utf8(record.value.to_vec()).ok(),
-                    _ => None,
-                };
-                let key = known.unwrap_or(otherwise);
-                let get = Op::Get {
-                    key: sessions::session_key(&agent, &key),
-                };
-                let step = Step::FindingSession { key, what };
-                self.ask(
-                    cx,
-                    Query {
-                        waiter: waiter.clone(),
-                        agent,
-                        step,
-                    },
-                    read(get),
-                );
-                None
-            }),
-            Step::FindingSession { key, what } => first_reply(outcome).map(|reply| {
-                let session = match reply {
-                    Reply::Record(Some(record)) => Session::read(&record),
-                    _ => None,
-                };
-                let Some(session) = session else {
-                    return Some(history(&key, None, &[]));
-                };
-                let file = Effect::ReadFile {
-                    path: session.transcript_path.clone(),
-                    max_bytes: MAX_TRANSCRIPT_BYTES,
-                };
-                self.ask(
-                    cx,
-                    Query {
-                        waiter: waiter.clone(),
-                        agent,
-                        step: Step::Reading { session, what },
-                    },
-                    file,
-                );
-                None
-            }),
-            Step::Reading { session, what } => read_history(outcome, &session, what).map(Some),
-        };
-        match result {
-            Ok(None) => {}
-            Ok(Some(payload)) => {
-                cx.outbox.text(waiter.conn, |out| {
-                    write_ok(out, &waiter.id, |out| out.put_slice(&payload))
-                });
-                cx.outbox.answered(waiter.conn);
-            }
-            Err(detail) => {
-                let error = WireError::unavailable(alloc::format!("the sessions cannot be read: {detail}"));
-                cx.outbox.text(waiter.conn, |out| write_error(out, &waiter.id, &error));
-                cx.outbox.answered(waiter.conn);
-            }
+    /// An effect of a query is over. `None`: the query is not known (any more).
+    pub(crate) fn completed(&mut self, now: UnixMillis, key: QueryKey, outcome: Outcome) -> Option<Advance<W>> {
+        let Query { waiter, agent, step } = self.live.remove(&key)?;
+        Some(match advance(now, &agent, step, outcome) {
+            Ok(Flow::Ask(step, effect)) => Advance::Next((self.keep(Query { waiter, agent, step }), effect)),
+            Ok(Flow::Done(payload)) => Advance::Answered(waiter, Ok(payload)),
+            Err(detail) => Advance::Answered(waiter, Err(detail)),
+        })
+    }
+
+    fn admit(&self, settings: &Settings, agent: Option<&str>) -> Result<String, Refused> {
+        if self.live.len() >= MAX_QUERIES {
+            return Err(Refused::Busy);
         }
+        let found = settings.agents.find(agent);
+        found
+            .map(|agent| agent.id.clone())
+            .ok_or_else(|| Refused::no_agent(agent))
     }
 
-    fn has_room_for_query(&self) -> Result<(), WireError> {
-        if self.queries.live.len() < MAX_QUERIES {
-            return Ok(());
+    fn keep(&mut self, query: Query<W>) -> QueryKey {
+        self.next += 1;
+        let key = QueryKey(self.next);
+        self.live.insert(key, query);
+        key
+    }
+}
+
+fn advance(now: UnixMillis, agent: &str, step: Step, outcome: Outcome) -> Result<Flow, String> {
+    match step {
+        Step::Listing { active_minutes } => list(now, outcome, active_minutes).map(Flow::Done),
+        Step::FindingId { otherwise, what } => {
+            let known = match first_reply(outcome)? {
+                Reply::Record(Some(record)) => String::from_utf8(record.value.to_vec()).ok(),
+                _ => None,
+            };
+            let key = known.unwrap_or(otherwise);
+            let get = Op::Get {
+                key: sessions::session_key(agent, &key),
+            };
+            Ok(Flow::Ask(Step::FindingSession { key, what }, read(get)))
         }
-        Err(WireError::unavailable("too many requests are waiting").retry_after(Duration::from_secs(1)))
-    }
-
-    fn ask(&mut self, cx: &mut Context<'_>, query: Query, effect: Effect) {
-        self.queries.next += 1;
-        let key = QueryKey(self.queries.next);
-        self.queries.live.insert(key, query);
-        self.start(cx, effect, Pending::Query(key));
+        Step::FindingSession { key, what } => {
+            let session = match first_reply(outcome)? {
+                Reply::Record(Some(record)) => Session::read(&record).map(Box::new),
+                _ => None,
+            };
+            let Some(session) = session else {
+                return Ok(Flow::Done(history(&key, None, &[])));
+            };
+            let file = Effect::ReadFile {
+                path: session.transcript_path.clone(),
+                max_bytes: MAX_TRANSCRIPT_BYTES,
+            };
+            Ok(Flow::Ask(Step::Reading { session, what }, file))
+        }
+        Step::Reading { session, what } => read_history(outcome, &session, what).map(Flow::Done),
     }
 }
 
@@ -230,14 +233,14 @@ fn read(op: Op) -> Effect {
 }
 
 /// The sessions, newest first.
-fn list(cx: &Context<'_>, outcome: Outcome, active_minutes: Option<u32>) -> Result<BytesMut, String> {
+fn list(now: UnixMillis, outcome: Outcome, active_minutes: Option<u32>) -> Result<BytesMut, String> {
     let Reply::Records(records) = first_reply(outcome)? else {
         return Err("unexpected reply".into());
     };
     let mut sessions: Vec<Session> = records.iter().filter_map(Session::read).collect();
     if let Some(minutes) = active_minutes {
         let idle = Duration::from_secs(u64::from(minutes) * 60);
-        sessions.retain(|session| session.updated_at.plus(idle) >= cx.now.wall);
+        sessions.retain(|session| session.updated_at.plus(idle) >= now);
     }
     sessions.sort_by(|a, b| {
         b.updated_at

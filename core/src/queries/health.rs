@@ -9,14 +9,14 @@ use crate::time::UnixMillis;
 
 /// The parts of the answer that stay the same from one request to the next.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(crate) struct Health {
     home_dir_json: BytesMut,
     /// The time that was written last, and how: many requests come within one millisecond.
     time: (UnixMillis, String),
 }
 
 impl Health {
-    pub(super) fn new(home_dir: &str) -> Self {
+    pub(crate) fn new(home_dir: &str) -> Self {
         let mut home_dir_json = BytesMut::new();
         write_string(&mut home_dir_json, home_dir);
         Self {
@@ -26,7 +26,7 @@ impl Health {
     }
 
     /// Writes the payload.
-    pub(super) fn write(&mut self, out: &mut BytesMut, connected_at: UnixMillis, now: UnixMillis) {
+    pub(crate) fn write(&mut self, out: &mut BytesMut, connected_at: UnixMillis, now: UnixMillis) {
         if self.time.0 != now {
             self.time = (now, now.to_utc().to_string());
         }

@@ -1,5 +1,7 @@
-//! Sessions of agents: how a reference becomes a key, when a session is stale, and the record that the store keeps.
-//! Spec: `spec/operator.md` section 6.
+//! Sessions of agents: how a reference becomes a key, when a session is stale, and the record that the store keeps. It reads
+//! and writes nothing itself. Spec: `spec/operator.md` section 6.
+
+pub(crate) mod transcript;
 
 use alloc::string::String;
 
@@ -16,7 +18,7 @@ const SEPARATOR: char = '\u{1f}';
 
 /// What a client means by a session reference.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Reference {
+pub(crate) enum Reference {
     /// A session key.
     Key(String),
     /// The id of a session if there is one, else the key.
@@ -26,7 +28,7 @@ pub(super) enum Reference {
 impl Reference {
     /// Reads a reference: none or `main` is the main session; anything with a colon is a key; the rest may be an id, and is
     /// otherwise made into a key.
-    pub(super) fn read(agent: &str, reference: Option<&str>) -> Self {
+    pub(crate) fn read(agent: &str, reference: Option<&str>) -> Self {
         match reference {
             None | Some("main") => Self::Key(alloc::format!("agent:{agent}:main")),
             Some(key) if key.contains(':') => Self::Key(key.into()),
@@ -58,25 +60,25 @@ fn slug(name: &str) -> String {
 /// A session as the store keeps it.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// The version of this layout.
     v: u8,
-    pub(super) session_key: String,
-    pub(super) session_id: String,
-    pub(super) title: String,
-    pub(super) updated_at: UnixMillis,
-    pub(super) transcript_path: String,
-    pub(super) workspace_path: String,
+    pub(crate) session_key: String,
+    pub(crate) session_id: String,
+    pub(crate) title: String,
+    pub(crate) updated_at: UnixMillis,
+    pub(crate) transcript_path: String,
+    pub(crate) workspace_path: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) working_path: Option<String>,
-    pub(super) input_chars: u64,
-    pub(super) output_chars: u64,
-    pub(super) compaction_count: u64,
+    pub(crate) working_path: Option<String>,
+    pub(crate) input_chars: u64,
+    pub(crate) output_chars: u64,
+    pub(crate) compaction_count: u64,
 }
 
 impl Session {
     /// A session that starts now.
-    pub(super) fn start(
+    pub(crate) fn start(
         key: &str,
         id: String,
         agent: &crate::settings::Agent,
@@ -100,18 +102,18 @@ impl Session {
     }
 
     /// Reads a record; one that cannot be read is as good as none.
-    pub(super) fn read(record: &Record) -> Option<Self> {
+    pub(crate) fn read(record: &Record) -> Option<Self> {
         serde_json::from_slice(&record.value)
             .ok()
             .filter(|session: &Self| session.v == 1)
     }
 
-    pub(super) fn to_value(&self) -> Bytes {
+    pub(crate) fn to_value(&self) -> Bytes {
         serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
     }
 
     /// Counts one turn.
-    pub(super) fn add_turn(&mut self, message: &str, answer: &str, working_path: Option<&str>, now: UnixMillis) {
+    pub(crate) fn add_turn(&mut self, message: &str, answer: &str, working_path: Option<&str>, now: UnixMillis) {
         if self.title.is_empty() {
             self.title = message.lines().next().unwrap_or_default().chars().take(80).collect();
         }
@@ -124,7 +126,7 @@ impl Session {
     }
 
     /// Whether the next run starts a new session under the same key.
-    pub(super) fn is_stale(&self, settings: &OperatorSettings, now: UnixMillis) -> bool {
+    pub(crate) fn is_stale(&self, settings: &OperatorSettings, now: UnixMillis) -> bool {
         match settings.session_reset {
             SessionReset::Never => false,
             SessionReset::Idle(idle) => now.0.saturating_sub(self.updated_at.0) >= idle.as_millis() as u64,
@@ -157,7 +159,7 @@ fn file_name(id: &str) -> String {
 }
 
 /// Where an agent's session is kept.
-pub(super) fn session_key(agent: &str, key: &str) -> Key {
+pub(crate) fn session_key(agent: &str, key: &str) -> Key {
     Key {
         table: SESSIONS,
         id: alloc::format!("{agent}{SEPARATOR}{key}"),
@@ -165,7 +167,7 @@ pub(super) fn session_key(agent: &str, key: &str) -> Key {
 }
 
 /// Where the key of a session id is kept.
-pub(super) fn id_key(agent: &str, id: &str) -> Key {
+pub(crate) fn id_key(agent: &str, id: &str) -> Key {
     Key {
         table: SESSION_IDS,
         id: alloc::format!("{agent}{SEPARATOR}{id}"),
@@ -173,7 +175,7 @@ pub(super) fn id_key(agent: &str, id: &str) -> Key {
 }
 
 /// The table of sessions and what an agent's ids in it start with.
-pub(super) fn all_of(agent: &str) -> (&'static str, String) {
+pub(crate) fn all_of(agent: &str) -> (&'static str, String) {
     (SESSIONS, alloc::format!("{agent}{SEPARATOR}"))
 }
 

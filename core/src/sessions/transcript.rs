@@ -12,7 +12,7 @@ use crate::time::UnixMillis;
 
 /// One line.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     r#type: Kind,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     role: Option<Role>,
@@ -37,7 +37,7 @@ enum Role {
 }
 
 /// The lines of one turn.
-pub(super) fn turn(message: &str, asked_at: UnixMillis, answer: &str, answered_at: UnixMillis) -> Bytes {
+pub(crate) fn turn(message: &str, asked_at: UnixMillis, answer: &str, answered_at: UnixMillis) -> Bytes {
     let mut out = BytesMut::with_capacity(message.len() + answer.len() + 160);
     for (role, content, timestamp) in [(Role::User, message, asked_at), (Role::Assistant, answer, answered_at)] {
         let line = Line {
@@ -54,7 +54,7 @@ pub(super) fn turn(message: &str, asked_at: UnixMillis, answer: &str, answered_a
 
 /// The last `limit` lines of a file (or of its end), oldest first, as texts of JSON objects. What is no line of ours (a torn
 /// one at either end) is passed over.
-pub(super) fn read(file: &[u8], limit: usize, with_compactions: bool) -> Vec<String> {
+pub(crate) fn read(file: &[u8], limit: usize, with_compactions: bool) -> Vec<String> {
     let mut lines: Vec<String> = file
         .rsplit(|byte| *byte == b'\n')
         .filter_map(|text| serde_json::from_slice::<Line<'_>>(text).ok())

@@ -1,4 +1,4 @@
-//! The field rules of the operator protocol, with the exact reasons that clients print. An object's unknown keys are refused
+//! The field rules of requests in JSON, with the exact reasons that clients print. An object's unknown keys are refused
 //! before its fields are looked at; the fields are checked in the order in which the protocol lists them.
 //! Spec: `spec/operator.md` section 3.
 
@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 use crate::json::{self, Object, ObjectFault};
 
 /// A reason that is told to the client word for word.
-pub(super) type Reason = Cow<'static, str>;
+pub(crate) type Reason = Cow<'static, str>;
 
 /// What is told when a text cannot be read as JSON without doubt.
-pub(super) const INVALID_JSON: &str = "invalid json frame";
+pub(crate) const INVALID_JSON: &str = "invalid json frame";
 
 /// Reads an object: `what_must_be` when it is none, `unknown` when it has other keys.
-pub(super) fn object<'a>(
+pub(crate) fn object<'a>(
     value: Option<&'a RawValue>,
     keys: &[&str],
     what_must_be: &'static str,
@@ -35,7 +35,7 @@ pub(super) fn object<'a>(
 }
 
 /// A required string: trimmed, then measured in UTF-16 code units.
-pub(super) fn string<'a>(
+pub(crate) fn string<'a>(
     value: Option<&'a RawValue>,
     field: &'static str,
     min: usize,
@@ -64,7 +64,7 @@ pub(super) fn string<'a>(
 }
 
 /// An optional string: absent and `null` are the same.
-pub(super) fn optional_string<'a>(
+pub(crate) fn optional_string<'a>(
     value: Option<&'a RawValue>,
     field: &'static str,
     min: usize,
@@ -77,7 +77,7 @@ pub(super) fn optional_string<'a>(
 }
 
 /// A required integer, as JavaScript sees one: `1.0` and `1e0` are integers too.
-pub(super) fn integer(value: Option<&RawValue>, field: &'static str, min: u32, max: u32) -> Result<u32, Reason> {
+pub(crate) fn integer(value: Option<&RawValue>, field: &'static str, min: u32, max: u32) -> Result<u32, Reason> {
     let number = value
         .map(RawValue::get)
         .filter(|text| text.starts_with(|first: char| first == '-' || first.is_ascii_digit()))
@@ -91,7 +91,7 @@ pub(super) fn integer(value: Option<&RawValue>, field: &'static str, min: u32, m
 }
 
 /// An optional boolean: absent and `null` are the same.
-pub(super) fn optional_boolean(value: Option<&RawValue>, field: &'static str) -> Result<Option<bool>, Reason> {
+pub(crate) fn optional_boolean(value: Option<&RawValue>, field: &'static str) -> Result<Option<bool>, Reason> {
     match value.map(RawValue::get) {
         None | Some("null") => Ok(None),
         Some("true") => Ok(Some(true)),
@@ -101,7 +101,7 @@ pub(super) fn optional_boolean(value: Option<&RawValue>, field: &'static str) ->
 }
 
 /// Whether the value is `null`.
-pub(super) fn is_null(value: &RawValue) -> bool {
+pub(crate) fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
 }
 

@@ -1,0 +1,227 @@
+//! The journal over a small file system in memory: what it says is on disk, over failures, restarts and rotations.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::audit::{Verified, Verifier};
+use crate::effect::Fault;
+use crate::machine::Output;
+
+#[derive(Default)]
+struct Disk {
+    files: BTreeMap<String, Vec<u8>>,
+    broken: bool,
+}
+
+const PATH: &str = "/state/logs/audit.jsonl";
+
+impl Disk {
+    fn run(&mut self, effect: &Effect) -> Outcome {
+        let fault = |kind| {
+            Err(Fault {
+                kind,
+                detail: String::new(),
+            })
+        };
+        if self.broken {
+            return fault(FaultKind::Unavailable);
+        }
+        match effect {
+            Effect::ReadFile { path, max_bytes } => match self.files.get(path) {
+                None => fault(FaultKind::NotFound),
+                Some(file) => Ok(Completion::File {
+                    bytes: Bytes::copy_from_slice(&file[file.len().saturating_sub(*max_bytes as usize)..]),
+                    size: file.len() as u64,
+                }),
+            },
+            Effect::Append { path, bytes, mode } => {
+                assert_eq!(*mode, 0o600);
+                let file = self.files.entry(path.clone()).or_default();
+                if file.last().is_some_and(|last| *last != b'\n') {
+                    file.push(b'\n');
+                }
+                file.extend_from_slice(bytes);
+                Ok(Completion::Done)
+            }
+            Effect::Rename { from, to } => match self.files.remove(from) {
+                None => fault(FaultKind::NotFound),
+                Some(file) => {
+                    self.files.insert(to.clone(), file);
+                    Ok(Completion::Done)
+                }
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everything that is left, oldest first.
+    fn verify(&self) -> Verified {
+        let mut verifier = Verifier::default();
+        for number in (0..10).rev() {
+            let name = if number == 0 {
+                String::from(PATH)
+            } else {
+                alloc::format!("{PATH}.{number}")
+            };
+            let file = self.files.get(&name).map(Vec::as_slice).unwrap_or_default();
+            for line in file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                verifier.line(line).unwrap();
+            }
+        }
+        verifier.verified().clone()
+    }
+}
+
+struct House {
+    disk: Disk,
+    calls: Calls,
+    journal: Journal,
+    reports: Vec<Report>,
+    now: Now,
+}
+
+impl House {
+    fn new(disk: Disk, settings: AuditSettings) -> Self {
+        let mut calls = Calls::default();
+        let journal = Journal::new(settings, &mut calls);
+        Self {
+            disk,
+            calls,
+            journal,
+            reports: Vec::new(),
+            now: Now::default(),
+        }
+    }
+
+    fn record(&mut self, record: AuditRecord) {
+        self.journal.record(self.now, &mut self.calls, record);
+    }
+
+    fn settle(&mut self) {
+        while let Some(output) = self.calls.take_output() {
+            let Output::Start { effect, what } = output else {
+                panic!()
+            };
+            self.calls.finish(effect);
+            let outcome = self.disk.run(&what);
+            self.journal
+                .completed(self.now, &mut self.calls, &mut self.reports, effect, outcome);
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.monotonic = self.now.monotonic.plus(time);
+        self.journal.on_deadline(self.now, &mut self.calls);
+        self.settle();
+    }
+}
+
+fn opened() -> AuditRecord {
+    AuditRecord::new(AuditEvent::ConnOpen, AuditOutcome::Ok)
+}
+
+#[test]
+fn the_chain_goes_on_over_restarts() {
+    let mut house = House::new(Disk::default(), AuditSettings::at(PATH.into()));
+    house.record(opened());
+    assert!(!house.journal.is_flushed());
+    house.settle();
+    house.record(opened());
+    house.record(opened());
+    house.settle();
+    assert!(house.journal.is_flushed());
+    let mut disk = house.disk;
+    // A crash in the middle of a line.
+    let half = b"{\"ts\":\"2026-11-21T12:34:56.007Z\",\"seq\":4,\"ev";
+    disk.files.get_mut(PATH).unwrap().extend_from_slice(half);
+    let mut house = House::new(disk, AuditSettings::at(PATH.into()));
+    house.settle();
+    house.record(opened());
+    house.settle();
+    let verified = house.disk.verify();
+    assert_eq!((verified.records, verified.torn), (4, 1));
+    assert_eq!(verified.last.unwrap().0, 4);
+}
+
+#[test]
+fn the_chain_goes_on_after_a_crash_in_a_rotation() {
+    let mut house = House::new(Disk::default(), AuditSettings::at(PATH.into()));
+    house.record(opened());
+    house.settle();
+    let mut disk = house.disk;
+    let file = disk.files.remove(PATH).unwrap();
+    disk.files.insert(alloc::format!("{PATH}.1"), file);
+    let mut house = House::new(disk, AuditSettings::at(PATH.into()));
+    house.record(opened());
+    house.settle();
+    assert_eq!(house.disk.verify().last.unwrap().0, 2);
+}
+
+#[test]
+fn files_are_rotated_and_the_oldest_goes() {
+    let settings = AuditSettings {
+        max_bytes: 1_000,
+        max_files: 2,
+        ..AuditSettings::at(PATH.into())
+    };
+    let mut house = House::new(Disk::default(), settings);
+    house.settle();
+    for _ in 0..50 {
+        house.record(opened());
+        house.settle();
+    }
+    let names: Vec<&str> = house.disk.files.keys().map(String::as_str).collect();
+    assert_eq!(names, [PATH, "/state/logs/audit.jsonl.1", "/state/logs/audit.jsonl.2"]);
+    assert!(house.disk.files.values().all(|file| file.len() < 1_400));
+    assert_eq!(house.disk.verify().last.unwrap().0, 50);
+}
+
+#[test]
+fn a_broken_disk_loses_only_what_does_not_fit_and_says_so() {
+    let mut house = House::new(Disk::default(), AuditSettings::at(PATH.into()));
+    house.settle();
+    house.disk.broken = true;
+    for _ in 0..5_000 {
+        house.record(opened());
+        house.settle();
+    }
+    assert!(house.journal.is_failing());
+    assert_eq!(house.reports.len(), 1, "one report for each attempt");
+    house.pass(Duration::from_secs(2));
+    house.disk.broken = false;
+    house.pass(Duration::from_secs(2));
+    assert!(house.journal.is_flushed() && !house.journal.is_failing());
+    let verified = house.disk.verify();
+    assert_eq!(verified.records - 1 + verified.lost, 5_000);
+    assert_eq!(house.journal.lost(), 0);
+}
+
+#[test]
+fn guessers_do_not_fill_the_disk() {
+    let mut house = House::new(Disk::default(), AuditSettings::at(PATH.into()));
+    for _ in 0..1_000 {
+        let ip = Some("192.0.2.7".parse().unwrap());
+        house.record(AuditRecord::new(AuditEvent::AuthFailed, AuditOutcome::Denied).from_ip(ip));
+    }
+    house.settle();
+    assert_eq!(house.disk.verify().records, 20);
+}
+
+#[test]
+fn the_settings_leave_connections_and_requests_out() {
+    let settings = AuditSettings {
+        connections: false,
+        requests: false,
+        ..AuditSettings::at(PATH.into())
+    };
+    let mut house = House::new(Disk::default(), settings);
+    house.record(opened());
+    house.record(AuditRecord::new(AuditEvent::Request, AuditOutcome::Ok));
+    house.record(AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok));
+    house.settle();
+    assert_eq!(house.disk.verify().records, 1);
+}

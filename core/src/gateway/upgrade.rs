@@ -1,0 +1,116 @@
+//! The way from HTTP to WebSocket: who may take it, and what begins at its end. Spec: `spec/operator.md` sections 1 and 8,
+//! `spec/websocket.md`.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::BytesMut;
+
+use super::Gateway;
+use super::answers::{Answer, SECURITY};
+use super::connection::{Connection, Counted, Session, Stage, WebSocketStage};
+use super::deadlines::Timer;
+use super::routes::Route;
+use crate::auth::guesser;
+use crate::http::{Request, Status};
+use crate::id::ConnId;
+use crate::policy::address::AddressGroup;
+use crate::policy::origin;
+use crate::surfaces::operator::UpgradeFacts;
+use crate::time::Now;
+use crate::websocket::WebSocket;
+use crate::websocket::handshake::{HandshakeFault, accept};
+
+/// The largest message of a client that has not said who it is, so that strangers cannot make the gateway hold much.
+const MAX_BEFORE_HANDSHAKE: usize = 65_536;
+
+impl Gateway {
+    /// Whether the connection may be upgraded: the accept key, or the answer.
+    pub(super) fn judge_upgrade(
+        &mut self,
+        now: Now,
+        connection: &mut Connection,
+        request: &Request,
+    ) -> Result<String, Answer<'static>> {
+        let key = accept(request).map_err(|fault| match fault {
+            HandshakeFault::NotAnUpgrade => Answer::upgrade_required().with("Upgrade", "websocket"),
+            HandshakeFault::BadVersion => Answer::upgrade_required().with("Sec-WebSocket-Version", "13").closing(),
+            HandshakeFault::BadRequest | HandshakeFault::BadKey => Answer::bad_request(),
+        })?;
+        if self.draining.is_some() {
+            return Err(Answer::draining());
+        }
+        // Two origins are none that could be judged.
+        let Ok(origin) = request.headers().get_only("origin") else {
+            return Err(Answer::bad_request());
+        };
+        let origin = origin::present(origin);
+        if let Some(left) = self
+            .auth
+            .locked_for(now.monotonic, guesser(connection.client(), origin))
+        {
+            let body = br#"{"error":{"message":"Too many failed authentication attempts. Please try again later.","type":"rate_limited"}}"#;
+            return Err(Answer::new(Status::TOO_MANY_REQUESTS, body).retry_after(left).closing());
+        }
+        self.count_page(connection, origin.is_some()).map_err(|setting| {
+            self.turned_away(now, setting);
+            Answer::unavailable()
+        })?;
+        Ok(key)
+    }
+
+    /// Web pages on this machine count per address like strangers; other local programs do not.
+    fn count_page(&mut self, connection: &mut Connection, is_page: bool) -> Result<(), &'static str> {
+        if let (Counted::Pending(None), true, Some(group)) =
+            (connection.counted, is_page, AddressGroup::of(connection.client()))
+        {
+            self.admission.join(group, &self.settings.gateway)?;
+            connection.counted = Counted::Pending(Some(group));
+        }
+        Ok(())
+    }
+
+    pub(super) fn switch(&mut self, id: ConnId, connection: &mut Connection, accept: &str) -> Option<BytesMut> {
+        let Stage::Http(http) = &mut connection.stage else {
+            return None;
+        };
+        let mut fields = Vec::with_capacity(SECURITY.len() + 2);
+        fields.push(("Sec-WebSocket-Accept", accept));
+        fields.extend(SECURITY);
+        fields.extend(self.answers.hsts());
+        http.switch_protocols("websocket", &fields, self.outbox.bytes(id))
+    }
+
+    /// The connection speaks WebSocket from here on.
+    pub(super) fn upgraded(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        connection: &mut Connection,
+        request: &Request,
+        _route: Route,
+        mut rest: BytesMut,
+    ) {
+        let facts = UpgradeFacts {
+            origin: origin::present(request.headers().get("origin")),
+            host: request.host(),
+            connected_at: connection.opened_at,
+        };
+        let (operator, mut cx) = self.operator(now);
+        let session = operator.opened(&mut cx, id, facts);
+        let socket = WebSocket::new(self.settings.gateway.max_payload_bytes.min(MAX_BEFORE_HANDSHAKE));
+        connection.stage = Stage::WebSocket(Box::new(WebSocketStage {
+            socket,
+            session: Session::Operator(session),
+            held: Vec::new(),
+        }));
+        connection.deadlines.set(
+            Timer::Handshake,
+            now.monotonic.plus(self.settings.gateway.handshake_timeout),
+        );
+        if !rest.is_empty() {
+            self.drive_websocket(now, id, connection, &mut rest);
+        }
+    }
+}
