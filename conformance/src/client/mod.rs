@@ -5,3 +5,4 @@ pub mod gzip;
 pub mod jwt;
 pub mod requests;
 pub mod responses;
+pub mod talk;
