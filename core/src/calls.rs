@@ -13,10 +13,14 @@ use crate::machine::Output;
 pub enum Owner {
     /// The operator surface.
     Operator,
+    /// The control surface.
+    Control,
     /// The layer that asks other servers.
     Outbound,
     /// The tools.
     Tools,
+    /// What fetches URLs that clients name.
+    Fetch,
     /// The audit journal.
     Journal,
 }

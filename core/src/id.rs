@@ -65,11 +65,15 @@ numbered!(
     ExchangeId,
     "x"
 );
-
 numbered!(
     /// A fetch of what a URL holds; named by the core.
     FetchId,
     "f"
+);
+numbered!(
+    /// A chat with an AI provider; named by the core.
+    ChatId,
+    "t"
 );
 
 /// A listening socket, in the order in which the embedding program opened them.

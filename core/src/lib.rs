@@ -40,11 +40,15 @@ pub mod gateway;
 pub mod http;
 pub mod id;
 pub mod json;
+#[cfg(feature = "control")]
+pub mod jwt;
 pub mod limits;
 pub mod machine;
+pub mod metrics;
 pub mod outbound;
 pub mod outbox;
 pub mod policy;
+pub mod providers;
 mod queries;
 pub mod random;
 pub mod report;

@@ -1,8 +1,14 @@
 //! Facts for the log, as data: what happened, to whom, how often. The adapter renders them; nothing is decided by them.
 //! Repeats are counted where they arise, so that no peer can make the log grow with every byte it sends.
 
+#[cfg(feature = "control")]
+mod control;
+
 use alloc::string::String;
 use core::fmt;
+
+#[cfg(feature = "control")]
+pub use control::{ControlFact, Issued};
 
 use crate::id::ConnId;
 use crate::machine::Peer;
@@ -101,6 +107,9 @@ pub enum Report {
         /// What the system said.
         detail: String,
     },
+    /// A fact of the control plane.
+    #[cfg(feature = "control")]
+    Control(ControlFact),
     /// Draining began.
     Draining {
         /// Connections open.
@@ -145,6 +154,8 @@ impl Report {
             Self::RunEnded { .. } => "RunEnded",
             Self::LeftOut { .. } => "LeftOut",
             Self::EffectFailed { .. } => "EffectFailed",
+            #[cfg(feature = "control")]
+            Self::Control(fact) => fact.kind(),
             Self::Draining { .. } => "Draining",
             Self::TurnLost { .. } => "TurnLost",
             Self::DoorShut { .. } => "DoorShut",
@@ -153,7 +164,7 @@ impl Report {
 
     /// How much it matters.
     #[must_use]
-    pub const fn level(&self) -> Level {
+    pub fn level(&self) -> Level {
         match self {
             Self::Authenticated { .. } | Self::RunEnded { .. } | Self::Draining { .. } => Level::Info,
             Self::Closed { .. } => Level::Debug,
@@ -165,6 +176,8 @@ impl Report {
             | Self::DoorShut { .. }
             | Self::TurnedAway { .. } => Level::Warn,
             Self::EffectFailed { .. } => Level::Error,
+            #[cfg(feature = "control")]
+            Self::Control(fact) => fact.level(),
             Self::LeftOut { level, .. } => *level,
         }
     }
@@ -197,6 +210,8 @@ impl fmt::Display for Report {
             }
             Self::LeftOut { kind, count, .. } => write!(f, "{count} more reports of kind {kind} were left out"),
             Self::EffectFailed { what, detail } => write!(f, "{what}: {}", OneLine(detail)),
+            #[cfg(feature = "control")]
+            Self::Control(fact) => fact.fmt(f),
             Self::Draining {
                 connections,
                 work,

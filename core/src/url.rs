@@ -3,6 +3,7 @@
 //! Whether a URL may be fetched is not decided here. Spec: `spec/hardening.md`.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -131,12 +132,17 @@ impl Url {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, after) = rest.split_at(end);
         let (host, port) = authority_of(authority)?;
-        Ok(Self {
+        let url = Self {
             scheme,
             host,
             port: port.unwrap_or_else(|| scheme.default_port()),
             target: target_of(after),
-        })
+        };
+        // Written out it may be a little longer: a path of its own, an address in its canonical form.
+        if text.len() > MAX_URL_BYTES - 32 && alloc::format!("{url}").len() > MAX_URL_BYTES {
+            return Err(UrlFault::TooLong);
+        }
+        Ok(url)
     }
 
     /// Reads a `Location`: absolute, with a scheme of its own, or relative to this URL.
@@ -159,11 +165,11 @@ impl Url {
         let path = self.target.split('?').next().unwrap_or("/");
         let target = match location.as_bytes().first() {
             None | Some(b'#') => self.target.clone(),
-            Some(b'/') => String::from(location),
+            Some(b'/') => without_dots(location),
             Some(b'?') => alloc::format!("{path}{location}"),
             Some(_) => {
                 let folder = path.rfind('/').and_then(|last| path.get(..=last)).unwrap_or("/");
-                alloc::format!("{folder}{location}")
+                without_dots(&alloc::format!("{folder}{location}"))
             }
         };
         let origin = self.origin();
@@ -208,6 +214,26 @@ fn target_of(after: &str) -> String {
     } else {
         alloc::format!("/{after}")
     }
+}
+
+/// A target whose path has no `.` and `..` segments any more (RFC 3986 section 5.2.4).
+fn without_dots(target: &str) -> String {
+    let end = target.find(['?', '#']).unwrap_or(target.len());
+    let (path, after) = target.split_at(end);
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_folder = true;
+    for segment in path.split('/').skip(1) {
+        is_folder = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let slash = if is_folder && !kept.is_empty() { "/" } else { "" };
+    alloc::format!("/{}{slash}{after}", kept.join("/"))
 }
 
 fn authority_of(authority: &str) -> Result<(Host, Option<u16>), UrlFault> {
@@ -338,6 +364,9 @@ mod tests {
         }
         let long = alloc::format!("http://a.b/{}", "x".repeat(MAX_URL_BYTES));
         assert_eq!(Url::parse(&long), Err(UrlFault::TooLong));
+        let grows = alloc::format!("http://a.b?{}", "x".repeat(MAX_URL_BYTES - 11));
+        assert_eq!(grows.len(), MAX_URL_BYTES);
+        assert_eq!(Url::parse(&grows), Err(UrlFault::TooLong), "with its path");
     }
 
     #[test]
@@ -351,6 +380,12 @@ mod tests {
             ("?q", "https://a.example:444/x/y?q"),
             ("", "https://a.example:444/x/y?z"),
             ("#f", "https://a.example:444/x/y?z"),
+            ("../p", "https://a.example:444/p"),
+            ("../../../p/.", "https://a.example:444/p/"),
+            ("./", "https://a.example:444/x/"),
+            ("..", "https://a.example:444/"),
+            ("/a/./b/../c?../d", "https://a.example:444/a/c?../d"),
+            ("/a//b/", "https://a.example:444/a//b/"),
         ] {
             assert_eq!(
                 base.join(location).map(|url| url.to_string()).as_deref(),

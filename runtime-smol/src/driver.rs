@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_blocking::clock::Clock;
-use portcullis_blocking::reporting;
+use portcullis_blocking::reporting::Reporter;
 use portcullis_blocking::server::WORK_LOST;
 use portcullis_blocking::shortage::Shortage;
 use portcullis_core::effect::Outcome;
@@ -50,6 +50,7 @@ pub(crate) struct Driver<M> {
     pub(crate) resting: RefCell<Vec<(std::time::Instant, ListenerId)>>,
     /// What the log was told about connections that could not be accepted.
     pub(crate) shortage: RefCell<Shortage>,
+    reports: Reporter,
     drained: Sender<io::Result<()>>,
 }
 
@@ -98,6 +99,7 @@ impl<M: Machine + 'static> Driver<M> {
         clock: Clock,
         effects: Effects,
         watch: Watch,
+        reports: Reporter,
         executor: &Rc<LocalExecutor<'static>>,
         drained: Sender<io::Result<()>>,
     ) -> Rc<Self> {
@@ -120,6 +122,7 @@ impl<M: Machine + 'static> Driver<M> {
             listeners: RefCell::default(),
             resting: RefCell::default(),
             shortage: RefCell::default(),
+            reports,
             drained,
         })
     }
@@ -222,7 +225,7 @@ impl<M: Machine + 'static> Driver<M> {
             Output::Continue { effect } => self.effects.proceed(effect),
             Output::Cancel { effect } => self.effects.cancel(effect),
             Output::StopAccepting => self.stop_accepting(),
-            Output::Report(report) => reporting::log(&report),
+            Output::Report(report) => self.reports.tell(&report),
             Output::Transmit { .. } | Output::Idle { .. } | Output::Drained { .. } => {}
         }
     }

@@ -22,6 +22,7 @@ use async_io::Async;
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::remote::Request;
 pub use portcullis_blocking::remote::{Ready, Remote};
+pub use portcullis_blocking::reporting::Reporter;
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
 use portcullis_core::id::ListenerId;
@@ -48,6 +49,8 @@ pub struct Host {
     pub remote: Remote,
     /// Called once connections are taken and signals are heeded.
     pub ready: Ready,
+    /// Where the machine's reports go.
+    pub reports: Reporter,
 }
 
 impl Host {
@@ -61,6 +64,7 @@ impl Host {
             signals: false,
             remote: Remote::default(),
             ready: Ready::default(),
+            reports: Reporter::default(),
         }
     }
 }
@@ -77,7 +81,8 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     let (drained, ended) = bounded(1);
     let (done, completions) = unbounded();
     let effects = Effects::new(host.store, host.tls, done);
-    let driver = Driver::new(machine, host.clock, effects, watch::Watch::new()?, &executor, drained);
+    let watch = watch::Watch::new()?;
+    let driver = Driver::new(machine, host.clock, effects, watch, host.reports, &executor, drained);
     for (number, listener) in (0..=u16::MAX).zip(listeners) {
         driver.listen(listener, ListenerId(number))?;
     }

@@ -1,12 +1,14 @@
 //! The gateway's own HTTP answers: the fields that every one of them carries, and how refusals look.
 //! Spec: `spec/operator.md` sections 1 and 8, `spec/hardening.md`, `spec/http.md`.
 
+use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use bytes::BytesMut;
 
 use crate::http::{Method, PeerFault, Response, ServerConnection, Status};
+use crate::json::write_string;
 use crate::settings::Settings;
 use crate::time::UnixMillis;
 
@@ -34,10 +36,10 @@ pub(super) struct Answers {
 }
 
 /// An answer to a request.
-#[derive(Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Answer<'a> {
     pub(super) status: Status,
-    pub(super) body: &'a [u8],
+    pub(super) body: Cow<'a, [u8]>,
     pub(super) media: &'a str,
     pub(super) extra: Option<(&'a str, &'a str)>,
     /// When to come back, for refusals.
@@ -47,10 +49,10 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) const fn new(status: Status, body: &'a [u8]) -> Self {
+    pub(super) fn new(status: Status, body: &'a [u8]) -> Self {
         Self {
             status,
-            body,
+            body: Cow::Borrowed(body),
             media: JSON,
             extra: None,
             retry_after: None,
@@ -59,7 +61,7 @@ impl<'a> Answer<'a> {
     }
 
     /// The same answer, with one more field.
-    pub(super) const fn with(self, name: &'a str, value: &'a str) -> Self {
+    pub(super) fn with(self, name: &'a str, value: &'a str) -> Self {
         Self {
             extra: Some((name, value)),
             ..self
@@ -67,7 +69,7 @@ impl<'a> Answer<'a> {
     }
 
     /// The same answer, which says when to come back.
-    pub(super) const fn retry_after(self, after: Duration) -> Self {
+    pub(super) fn retry_after(self, after: Duration) -> Self {
         Self {
             retry_after: Some(after),
             ..self
@@ -75,19 +77,19 @@ impl<'a> Answer<'a> {
     }
 
     /// The same answer, as the connection's last.
-    pub(super) const fn closing(self) -> Self {
+    pub(super) fn closing(self) -> Self {
         Self { close: true, ..self }
     }
 
     /// No room, or no time: come back in a second.
-    pub(super) const fn unavailable() -> Self {
+    pub(super) fn unavailable() -> Self {
         Self::new(Status::SERVICE_UNAVAILABLE, br#"{"error":"Service Unavailable"}"#)
             .retry_after(Duration::from_secs(1))
             .closing()
     }
 
     /// The gateway goes away: what was asked for is not begun any more.
-    pub(super) const fn draining() -> Self {
+    pub(super) fn draining() -> Self {
         let body = br#"{"error":{"message":"Gateway is temporarily unavailable while suspending or restarting","type":"service_unavailable","code":"gateway_unavailable"}}"#;
         Self::new(Status::SERVICE_UNAVAILABLE, body)
             .retry_after(Duration::from_secs(1))
@@ -95,20 +97,54 @@ impl<'a> Answer<'a> {
     }
 
     /// The peer's network is not served.
-    pub(super) const fn stranger() -> Self {
+    pub(super) fn stranger() -> Self {
         let body = br#"{"error":{"message":"Address not allowed (allow its network in gateway.allowedNetworks)","type":"address_not_allowed"}}"#;
         Self::new(Status::FORBIDDEN, body).closing()
     }
 
-    pub(super) const fn not_found() -> Self {
+    /// A page of text.
+    pub(super) fn page(body: String, media: &'a str) -> Self {
+        Self {
+            body: Cow::Owned(body.into_bytes()),
+            media,
+            ..Self::new(Status::OK, b"")
+        }
+    }
+
+    /// An error in the form of the OpenClaw family.
+    pub(super) fn refusal(status: Status, message: &str, kind: &str) -> Self {
+        let mut body = BytesMut::new();
+        body.extend_from_slice(b"{\"error\":{\"message\":");
+        write_string(&mut body, message);
+        body.extend_from_slice(b",\"type\":");
+        write_string(&mut body, kind);
+        body.extend_from_slice(b"}}");
+        Self {
+            body: Cow::Owned(body.to_vec()),
+            ..Self::new(status, b"")
+        }
+    }
+
+    /// Too many wrong credentials.
+    pub(super) fn locked_out(left: Duration) -> Self {
+        let message = "Too many failed authentication attempts. Please try again later.";
+        Self::refusal(Status::TOO_MANY_REQUESTS, message, "rate_limited").retry_after(left)
+    }
+
+    /// A missing or wrong credential.
+    pub(super) fn unauthorized() -> Self {
+        Self::refusal(Status::UNAUTHORIZED, "Unauthorized", "unauthorized").with("WWW-Authenticate", "Bearer")
+    }
+
+    pub(super) fn not_found() -> Self {
         Self::new(Status::NOT_FOUND, br#"{"error":"Not Found"}"#)
     }
 
-    pub(super) const fn bad_request() -> Self {
+    pub(super) fn bad_request() -> Self {
         Self::new(Status::BAD_REQUEST, br#"{"error":"Bad Request"}"#).closing()
     }
 
-    pub(super) const fn upgrade_required() -> Self {
+    pub(super) fn upgrade_required() -> Self {
         Self::new(Status::UPGRADE_REQUIRED, br#"{"error":"Upgrade Required"}"#)
     }
 }
@@ -164,7 +200,7 @@ impl Answers {
             &Response {
                 status: answer.status,
                 headers,
-                body: answer.body,
+                body: &answer.body,
                 date,
             },
             out,

@@ -78,6 +78,7 @@ impl Gateway {
 
     /// The connection's protocol is over, whatever still arrives.
     fn retire(&mut self, id: ConnId, connection: &mut Connection, next: Stage) {
+        self.record_close(id, connection);
         if let Stage::WebSocket(stage) = core::mem::replace(&mut connection.stage, next) {
             self.session_over(id, &stage.session);
         }
@@ -87,7 +88,7 @@ impl Gateway {
     fn session_over(&mut self, id: ConnId, session: &Session) {
         match session {
             Session::Operator(session) => {
-                self.operator.closed(session);
+                self.operator.closed(id, session);
                 let refused = session.refused();
                 if refused > 1 {
                     self.reports.push(Report::Refusals {

@@ -2,13 +2,14 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
 
+use super::answers::Answer;
 use super::deadlines::ConnectionDeadlines;
 use crate::http::{Limits, ServerConnection};
 use crate::id::EffectId;
 use crate::machine::Peer;
 use crate::policy::address::AddressGroup;
+use crate::policy::forwarded::Client;
 use crate::surfaces::operator;
 use crate::time::{Instant, UnixMillis};
 use crate::websocket::WebSocket;
@@ -18,8 +19,8 @@ use crate::websocket::WebSocket;
 pub(super) struct Connection {
     /// The other end of the socket.
     pub(super) peer: Peer,
-    /// Who asks, when the peer is a trusted proxy that says so.
-    pub(super) forwarded: Option<IpAddr>,
+    /// Who asks: the peer, or whom a trusted proxy names. This is who limits, locks and records mean.
+    pub(super) client: Client,
     pub(super) opened_at: UnixMillis,
     pub(super) stage: Stage,
     pub(super) deadlines: ConnectionDeadlines,
@@ -37,13 +38,21 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) enum Stage {
     /// HTTP/1.1, until an upgrade.
-    Http(Box<ServerConnection>),
+    Http(Box<HttpStage>),
     /// WebSocket, with a surface's session on it.
     WebSocket(Box<WebSocketStage>),
     /// Nothing more: the last bytes are in the outbox, and then the write direction ends.
     Flushing,
     /// Nothing at all: nothing is written, and what arrives is discarded until the end.
     Ended,
+}
+
+/// A connection that speaks HTTP.
+#[derive(Debug)]
+pub(super) struct HttpStage {
+    pub(super) http: ServerConnection,
+    /// The answer to the request that was read; it is told when its time comes.
+    pub(super) held: Option<Box<Answer<'static>>>,
 }
 
 /// A connection that was upgraded.
@@ -93,9 +102,12 @@ impl Connection {
         };
         Self {
             peer,
-            forwarded: None,
+            client: Client::of_peer(peer),
             opened_at,
-            stage: Stage::Http(Box::new(ServerConnection::new(limits))),
+            stage: Stage::Http(Box::new(HttpStage {
+                http: ServerConnection::new(limits),
+                held: None,
+            })),
             deadlines: ConnectionDeadlines::default(),
             unsent: 0,
             counted,
@@ -103,12 +115,6 @@ impl Connection {
             unanswered_pings: 0,
             held_effects: Vec::new(),
         }
-    }
-
-    /// Who asks: the peer, or whom a trusted proxy names. This is the address that limits, locks and records mean.
-    pub(super) fn client(&self) -> Peer {
-        self.forwarded
-            .map_or(self.peer, |address| Peer::Tcp(SocketAddr::new(address, 0)))
     }
 
     /// Whether anything may still be written. Nothing follows a close frame or the last response, whoever still has

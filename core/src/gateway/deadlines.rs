@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Header,
     /// The body of an HTTP request must be complete.
     Body,
+    /// An answer that is held back is told.
+    Answer,
     /// The client must have said `connect`.
     Handshake,
     /// The next `tick` and ping are due.

@@ -1,15 +1,207 @@
-//! The doors: what is judged before anybody looks at what a connection or a request wants. Each says which setting would
-//! open it. Spec: `spec/hardening.md`.
+//! The doors: what is judged before anybody looks at what a connection or a request wants. Network, client, host, origin,
+//! token in the URL, lock, credential: in this order, and each refusal says which setting would open it.
+//! Spec: `spec/hardening.md`.
+
+use alloc::boxed::Box;
 
 use super::Gateway;
+use super::answers::Answer;
+use super::connection::Connection;
+use super::routes::Route;
+use crate::audit::{AuditEvent, AuditOutcome, Surface};
+use crate::auth::Verdict;
+use crate::http::{Request, Status};
+use crate::id::ConnId;
+use crate::limits::lockout::{Guesser, Scope};
 use crate::machine::Peer;
+use crate::policy::forwarded::{AttributionRequired, Client, client, is_admitted, is_trusted};
+use crate::policy::{host, identity, origin};
+use crate::report::Report;
+use crate::time::{Instant, Now};
+
+/// A door that stayed shut.
+struct Shut {
+    /// What the client is told.
+    answer: Answer<'static>,
+    /// The same for logs and the journal.
+    reason: &'static str,
+    /// What would open it.
+    setting: &'static str,
+}
+
+impl Shut {
+    fn new(answer: Answer<'static>, reason: &'static str, setting: &'static str) -> Box<Self> {
+        Box::new(Self {
+            answer,
+            reason,
+            setting,
+        })
+    }
+}
+
+/// Query parameters that would carry a credential: a URL is logged by everybody who sees it.
+const SECRET_PARAMETERS: [&str; 4] = ["token", "access_token", "password", "auth"];
 
 impl Gateway {
-    /// Whether the peer's network is served at all. File permissions decide about a Unix socket.
+    /// Whether a peer is served before it has said anything. For a trusted proxy the clients behind it are judged.
     pub(super) fn is_admitted(&self, peer: Peer) -> bool {
-        match (&self.settings.doors.allowed_networks, peer) {
-            (Some(networks), Peer::Tcp(address)) => networks.iter().any(|network| network.contains(address.ip())),
-            _ => true,
-        }
+        let doors = &self.settings.doors;
+        let direct = Client::of_peer(peer);
+        is_admitted(direct, doors.allowed_networks.as_deref())
+            || direct.address().is_some_and(|address| is_trusted(address, doors))
     }
+
+    /// Finds out who asks, and whether that client, host and origin are served at all.
+    pub(super) fn judge_doors(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        connection: &mut Connection,
+        request: &Request,
+        route: Route,
+    ) -> Result<(), Answer<'static>> {
+        self.try_doors(connection, request, route).map_err(|shut| {
+            self.reports.push(Report::DoorShut {
+                conn: id,
+                peer: connection.peer,
+                reason: shut.reason,
+                setting: shut.setting,
+            });
+            self.metrics.turned_away.add(1, 1);
+            self.reject(now, id, connection, Some(request), shut.reason);
+            shut.answer
+        })
+    }
+
+    fn try_doors(&self, connection: &mut Connection, request: &Request, route: Route) -> Result<(), Box<Shut>> {
+        let doors = &self.settings.doors;
+        connection.client = client(connection.peer, request.headers().iter(), doors).map_err(|_| {
+            Shut::new(
+                Answer::refusal(
+                    Status::FORBIDDEN,
+                    AttributionRequired::MESSAGE,
+                    AttributionRequired::TYPE,
+                ),
+                AttributionRequired::TYPE,
+                "gateway.trustedProxies",
+            )
+        })?;
+        if !is_admitted(connection.client, doors.allowed_networks.as_deref()) {
+            return Err(Shut::new(
+                Answer::stranger(),
+                "address_not_allowed",
+                "gateway.allowedNetworks",
+            ));
+        }
+        if !host::is_allowed(request.host(), doors) {
+            return Err(Shut::new(
+                Answer::refusal(Status::FORBIDDEN, host::REFUSAL_MESSAGE, host::REFUSAL_TYPE).closing(),
+                host::REFUSAL_TYPE,
+                "gateway.allowedHosts",
+            ));
+        }
+        self.try_origin(connection, request, route)?;
+        let secret_in_url = |query: &str| {
+            query.split('&').any(|pair| {
+                let name = pair.split('=').next().unwrap_or_default();
+                SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+            })
+        };
+        if request.target().query().is_some_and(secret_in_url) {
+            let message =
+                "Credentials in the URL are refused: send the token in the Authorization header, or in connect params";
+            return Err(Shut::new(
+                Answer::refusal(Status::BAD_REQUEST, message, "credential_in_url").closing(),
+                "credential_in_url",
+                "gateway.auth",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Operator clients learn of a wrong origin after `connect`, as their protocol says.
+    fn try_origin(&self, connection: &Connection, request: &Request, route: Route) -> Result<(), Box<Shut>> {
+        if matches!(route, Route::Operator | Route::Control) {
+            return Ok(());
+        }
+        // Two origins are none that could be judged.
+        let origin = request.headers().get_only("origin").map_err(|_| {
+            Shut::new(
+                Answer::bad_request(),
+                "origin_repeated",
+                "gateway.controlUi.allowedOrigins",
+            )
+        })?;
+        let rules = origin::Rules::of(&self.settings);
+        origin::judge(origin, request.host(), connection.client.is_local(), rules).map_err(|fault| {
+            Shut::new(
+                Answer::refusal(Status::FORBIDDEN, &alloc::format!("{fault}"), "origin_not_allowed"),
+                "origin_not_allowed",
+                "gateway.controlUi.allowedOrigins",
+            )
+        })
+    }
+
+    /// Whether the request may do what needs a credential: a lock comes first, then the token in `Authorization`.
+    /// With the refusal comes the time before which it is not to be told.
+    pub(super) fn judge_bearer(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        connection: &Connection,
+        request: &Request,
+    ) -> Result<(), (Answer<'static>, Option<Instant>)> {
+        if !self.auth.is_required() {
+            return Ok(());
+        }
+        let page = origin::present(request.headers().get("origin"));
+        let who = Guesser::of(Scope::SharedSecret, connection.client, page);
+        let verdict = match self.auth.locked_for(now.monotonic, who) {
+            Some(left) => Verdict::LockedOut(left),
+            None if self.has_proxy_user(connection, request) => Verdict::Right,
+            None => self.auth.judge(now.monotonic, who, bearer(request)),
+        };
+        let facts = self.facts(id, connection, Some(request), Surface::Http);
+        let Some(reason) = verdict.reason(self.settings.auth.credential) else {
+            self.audit.push(facts.record(AuditEvent::AuthOk, AuditOutcome::Ok));
+            return Ok(());
+        };
+        self.metrics.auth_failures.add(2, 1);
+        self.audit.push(
+            facts
+                .record(AuditEvent::AuthFailed, AuditOutcome::Denied)
+                .because(reason),
+        );
+        Err(match verdict {
+            Verdict::LockedOut(left) => (Answer::locked_out(left), None),
+            Verdict::Wrong { locked, delay } => {
+                if let Some(lockout) = locked {
+                    self.audit
+                        .push(facts.record(AuditEvent::AuthLocked, AuditOutcome::Denied));
+                    self.reports.push(Report::LockedOut {
+                        who: who.name(page),
+                        seconds: lockout.as_secs(),
+                    });
+                }
+                let until = (!delay.is_zero()).then(|| now.monotonic.plus(delay));
+                (Answer::unauthorized(), until)
+            }
+            _ => (Answer::unauthorized(), None),
+        })
+    }
+
+    /// Whether a trusted proxy names a user whom the settings let in without a token.
+    pub(super) fn has_proxy_user(&self, connection: &Connection, request: &Request) -> bool {
+        self.settings.auth.proxy_identity.as_ref().is_some_and(|rules| {
+            let fields = || request.headers().iter();
+            identity::user(connection.peer, fields, &self.settings.doors, rules).is_ok()
+        })
+    }
+}
+
+/// The token of `Authorization: Bearer`.
+fn bearer(request: &Request) -> Option<&str> {
+    let value = request.headers().get_only("authorization").ok()??;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::Gateway;
 use super::connection::{Session, Stage};
+use crate::audit::{AuditEvent, AuditOutcome, Journal};
 use crate::id::ConnId;
 use crate::machine::{DrainHow, Output};
 use crate::report::Report;
@@ -33,6 +34,8 @@ enum Phase {
     Stopping(Instant),
     /// Every connection is being closed.
     Closing,
+    /// Everybody is gone; the journal has until then to be on disk.
+    Writing(Instant),
 }
 
 impl Gateway {
@@ -63,6 +66,12 @@ impl Gateway {
             how,
             phase: Phase::Grace(now.monotonic.plus(grace)),
         });
+        let reason = match how {
+            DrainHow::Stop => "stop",
+            DrainHow::Restart => "restart",
+            DrainHow::Quick => "interrupt",
+        };
+        self.record(AuditEvent::DrainStart, AuditOutcome::Ok, Some(reason));
         self.announce(how);
     }
 
@@ -99,6 +108,20 @@ impl Gateway {
             }
             Phase::Stopping(until) if idle || until <= now.monotonic => self.close_all(now, drain),
             Phase::Grace(_) if idle => self.close_all(now, drain),
+            Phase::Closing if self.nobody_is_left() => {
+                let outcome = if self.ended_clean() {
+                    AuditOutcome::Ok
+                } else {
+                    AuditOutcome::Failed
+                };
+                self.record(AuditEvent::DrainEnd, outcome, None);
+                self.record(AuditEvent::Stop, AuditOutcome::Ok, None);
+                self.draining = Some(Drain {
+                    phase: Phase::Writing(now.monotonic.plus(STOP_PATIENCE)),
+                    ..drain
+                });
+            }
+            Phase::Writing(until) if until <= now.monotonic => self.journal = None,
             _ => {}
         }
     }
@@ -138,14 +161,26 @@ impl Gateway {
         matches!(
             self.draining,
             Some(Drain {
-                phase: Phase::Closing,
+                phase: Phase::Closing | Phase::Writing(_),
                 ..
             })
         )
     }
 
+    fn nobody_is_left(&self) -> bool {
+        self.connections.is_empty() && self.exchanges.connections() == 0
+    }
+
+    /// Whether nothing is left to do; asked after the records were handed to the journal.
     pub(super) fn is_drained(&self) -> bool {
-        self.is_closing() && self.connections.is_empty() && self.exchanges.connections() == 0
+        let is_last = matches!(
+            self.draining,
+            Some(Drain {
+                phase: Phase::Writing(_),
+                ..
+            })
+        );
+        is_last && self.nobody_is_left() && self.journal.as_ref().is_none_or(Journal::is_flushed)
     }
 
     /// Whether all work came to its end.
@@ -156,7 +191,7 @@ impl Gateway {
     pub(super) const fn next_drain_deadline(&self) -> Option<Instant> {
         match self.draining {
             Some(Drain {
-                phase: Phase::Grace(at) | Phase::Stopping(at),
+                phase: Phase::Grace(at) | Phase::Stopping(at) | Phase::Writing(at),
                 ..
             }) => Some(at),
             _ => None,

@@ -59,9 +59,19 @@ impl Gateway {
         page.value("portcullis_build_info", &version, 1);
         let uptime = now.monotonic.since(self.started.monotonic).as_millis();
         let seconds = alloc::format!("{}.{:03}", uptime / 1_000, uptime % 1_000);
-        page.one("portcullis_uptime_seconds", "gauge", "Seconds since the start.", seconds);
+        page.one(
+            "portcullis_uptime_seconds",
+            "gauge",
+            "Seconds since the start.",
+            seconds,
+        );
         let draining = u8::from(self.draining.is_some());
-        page.one("portcullis_draining", "gauge", "1 while the gateway goes away.", draining);
+        page.one(
+            "portcullis_draining",
+            "gauge",
+            "1 while the gateway goes away.",
+            draining,
+        );
         let (mut http, mut operator) = (0_u32, 0_u32);
         for connection in self.connections.values() {
             match &connection.stage {
@@ -73,24 +83,51 @@ impl Gateway {
                 Stage::Flushing | Stage::Ended => {}
             }
         }
-        page.family("portcullis_connections", "gauge", "Open connections, by what they speak.");
+        page.family(
+            "portcullis_connections",
+            "gauge",
+            "Open connections, by what they speak.",
+        );
         page.value("portcullis_connections", "surface=\"http\"", http);
         page.value("portcullis_connections", "surface=\"operator\"", operator);
         let help = "Operator clients that finished the handshake.";
         page.one("portcullis_operator_clients", "gauge", help, self.operator.clients());
-        page.one("portcullis_work", "gauge", "Runs and tool calls under way.", self.work());
+        page.one(
+            "portcullis_work",
+            "gauge",
+            "Runs and tool calls under way.",
+            self.work(),
+        );
     }
 
     fn traffic(&self, page: &mut Page) {
         let metrics = &self.metrics;
         let help = "Bytes of accepted connections.";
-        page.labelled("portcullis_bytes_total", help, "direction", &["in", "out"], metrics.bytes.all());
+        page.labelled(
+            "portcullis_bytes_total",
+            help,
+            "direction",
+            &["in", "out"],
+            metrics.bytes.all(),
+        );
         let help = "Connections and requests that were not served.";
         let counts = metrics.turned_away.all();
-        page.labelled("portcullis_turned_away_total", help, "reason", &["room", "door"], counts);
+        page.labelled(
+            "portcullis_turned_away_total",
+            help,
+            "reason",
+            &["room", "door"],
+            counts,
+        );
         let help = "HTTP responses, by the class of their status.";
         let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-        page.labelled("portcullis_http_responses_total", help, "status", &classes, metrics.http_responses.all());
+        page.labelled(
+            "portcullis_http_responses_total",
+            help,
+            "status",
+            &classes,
+            metrics.http_responses.all(),
+        );
         let help = "Requests to other servers.";
         page.family("portcullis_exchanges_total", "counter", help);
         for (asker, counts) in ["fetch", "provider"].iter().zip(&metrics.exchanges) {
@@ -104,7 +141,10 @@ impl Gateway {
     fn requests(&self, page: &mut Page) {
         let metrics = &self.metrics;
         let help = "Handshakes of the operator protocol.";
-        let (name, counts) = ("portcullis_operator_handshakes_total", metrics.operator_handshakes.all());
+        let (name, counts) = (
+            "portcullis_operator_handshakes_total",
+            metrics.operator_handshakes.all(),
+        );
         page.labelled(name, help, "outcome", &["ok", "refused"], counts);
         let help = "Wrong or missing credentials.";
         let counts = metrics.auth_failures.all();
@@ -117,7 +157,11 @@ impl Gateway {
             for (outcome, count) in OUTCOMES.iter().zip(outcomes.all()) {
                 // Pairs that never came are left out: the page stays short, and the list is closed all the same.
                 if *count > 0 {
-                    page.value(name, &alloc::format!("method=\"{method}\",outcome=\"{outcome}\""), count);
+                    page.value(
+                        name,
+                        &alloc::format!("method=\"{method}\",outcome=\"{outcome}\""),
+                        count,
+                    );
                 }
             }
         }
@@ -133,8 +177,14 @@ impl Gateway {
         let buckets = metrics.run_seconds.buckets.all();
         for (index, count) in buckets.iter().enumerate() {
             below += count;
-            let bound = SECONDS.get(index).map_or_else(|| String::from("+Inf"), |bound| alloc::format!("{bound}"));
-            page.value(&alloc::format!("{name}_bucket"), &alloc::format!("le=\"{bound}\""), below);
+            let bound = SECONDS
+                .get(index)
+                .map_or_else(|| String::from("+Inf"), |bound| alloc::format!("{bound}"));
+            page.value(
+                &alloc::format!("{name}_bucket"),
+                &alloc::format!("le=\"{bound}\""),
+                below,
+            );
         }
         let sum = metrics.run_seconds.sum_ms;
         let seconds = alloc::format!("{}.{:03}", sum / 1_000, sum % 1_000);
@@ -142,9 +192,21 @@ impl Gateway {
         page.value(&alloc::format!("{name}_count"), "", below);
         let help = "Calls of tools.";
         let outcomes = ["ok", "denied", "failed"];
-        page.labelled("portcullis_tool_calls_total", help, "outcome", &outcomes, metrics.tool_calls.all());
+        page.labelled(
+            "portcullis_tool_calls_total",
+            help,
+            "outcome",
+            &outcomes,
+            metrics.tool_calls.all(),
+        );
         let help = "Fetches that were not made or given up.";
         let kinds = ["ssrf_blocked", "url_denied", "fetch_rejected"];
-        page.labelled("portcullis_fetches_blocked_total", help, "kind", &kinds, metrics.fetches_blocked.all());
+        page.labelled(
+            "portcullis_fetches_blocked_total",
+            help,
+            "kind",
+            &kinds,
+            metrics.fetches_blocked.all(),
+        );
     }
 }

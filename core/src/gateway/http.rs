@@ -1,16 +1,18 @@
 //! HTTP on a connection: which request gets what, and the time that each part of it may take.
 //! Spec: `spec/operator.md` section 1, `spec/http.md`.
 
+use alloc::boxed::Box;
+
 use bytes::BytesMut;
 
-use super::Gateway;
 use super::answers::{Answer, check_reads};
 use super::connection::{Connection, Counted, Stage, TurnedAway};
 use super::deadlines::Timer;
 use super::routes::Route;
+use super::{Gateway, figures};
 use crate::http::{Event, PeerFault, Phase, Request, Status};
 use crate::id::ConnId;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// What a request led to.
 pub(super) enum Routed {
@@ -25,9 +27,10 @@ impl Gateway {
     pub(super) fn drive_http(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
         let mut is_new = false;
         loop {
-            let Stage::Http(http) = &mut connection.stage else {
+            let Stage::Http(stage) = &mut connection.stage else {
                 return;
             };
+            let http = &mut stage.http;
             match http.poll(self.outbox.bytes(id)) {
                 Event::Request(request) => {
                     is_new = true;
@@ -35,7 +38,10 @@ impl Gateway {
                         return self.upgraded(now, id, connection, &request, route, rest);
                     }
                 }
-                Event::Refused(fault) => self.answers.write_fault(http, fault, now.wall, self.outbox.bytes(id)),
+                Event::Refused(fault) => {
+                    stage.held = None;
+                    self.answers.write_fault(http, fault, now.wall, self.outbox.bytes(id));
+                }
                 // No request that comes here has a use for a body.
                 Event::Body(_) | Event::BodyEnd => {}
                 Event::NeedInput | Event::Paused | Event::Ended => break,
@@ -46,11 +52,16 @@ impl Gateway {
 
     /// The deadline of what the connection does now; or its end. `is_new`: a request was read since the last deadline.
     fn after_http(&mut self, now: Now, id: ConnId, connection: &mut Connection, is_new: bool) {
-        let Stage::Http(http) = &mut connection.stage else {
+        let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
+        let http = &mut stage.http;
         if http.must_close() {
             return self.flush_after(now, id, connection);
+        }
+        // What is read meanwhile waits for that answer.
+        if stage.held.is_some() {
+            return;
         }
         let settings = &self.settings.gateway.http;
         let (timer, after) = match http.phase() {
@@ -70,9 +81,10 @@ impl Gateway {
 
     /// The time for a request is up.
     pub(super) fn http_timed_out(&mut self, now: Now, id: ConnId, connection: &mut Connection, timer: Timer) {
-        let Stage::Http(http) = &mut connection.stage else {
+        let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
+        let http = &mut stage.http;
         let fault = match timer {
             // A peer that sent nothing at all has asked for nothing.
             Timer::Header if http.phase() != Phase::Idle => PeerFault::HeadTimeout,
@@ -88,10 +100,10 @@ impl Gateway {
     fn route(&mut self, now: Now, id: ConnId, connection: &mut Connection, request: &Request) -> Routed {
         let upgrade = request.wants_upgrade("websocket");
         let route = self.routes.find(request.target().path(), upgrade);
-        let answer = match self.judge(now, id, connection, request, route, upgrade) {
+        let answer = match self.judge(now, id, connection, request, route) {
             Err(answer) => answer,
             Ok(()) => match route {
-                Route::Operator => match self.judge_upgrade(now, connection, request) {
+                Route::Operator => match self.judge_upgrade(now, id, connection, request) {
                     Err(answer) => answer,
                     Ok(key) => {
                         return match self.switch(id, connection, &key) {
@@ -106,10 +118,13 @@ impl Gateway {
                     return Routed::Answered;
                 }
                 Route::Live | Route::Ready | Route::Startup => self.probe(route),
-                Route::Control | Route::Metrics | Route::Tools | Route::Unknown if upgrade => {
-                    Answer::not_found().closing()
-                }
-                Route::Control | Route::Metrics | Route::Tools | Route::Unknown => Answer::not_found(),
+                Route::Metrics => match self.judge_bearer(now, id, connection, request) {
+                    Ok(()) => Answer::page(self.figures(now), figures::MEDIA),
+                    Err((answer, Some(until))) => return Self::hold(connection, answer, until),
+                    Err((answer, None)) => answer,
+                },
+                Route::Control | Route::Tools | Route::Unknown if upgrade => Answer::not_found().closing(),
+                Route::Control | Route::Tools | Route::Unknown => Answer::not_found(),
             },
         };
         self.answer(now, id, connection, &answer);
@@ -119,36 +134,70 @@ impl Gateway {
     /// What holds for every request, before anybody looks what it asks for.
     fn judge(
         &mut self,
-        _now: Now,
-        _id: ConnId,
+        now: Now,
+        id: ConnId,
         connection: &mut Connection,
         request: &Request,
         route: Route,
-        _upgrade: bool,
     ) -> Result<(), Answer<'static>> {
         match connection.counted {
+            Counted::No(TurnedAway::NoRoom) if self.draining.is_some() => return Err(Answer::draining()),
             Counted::No(TurnedAway::NoRoom) => return Err(Answer::unavailable()),
-            Counted::No(TurnedAway::Stranger) => return Err(Answer::stranger()),
+            Counted::No(TurnedAway::Stranger) => {
+                self.reject(now, id, connection, Some(request), "address_not_allowed");
+                return Err(Answer::stranger());
+            }
             Counted::Pending(_) | Counted::Open(_) => {}
         }
-        if let Stage::Http(http) = &mut connection.stage
-            && http.limit_body(self.settings.gateway.http.max_body_bytes).is_err()
+        if let Stage::Http(stage) = &mut connection.stage
+            && stage
+                .http
+                .limit_body(self.settings.gateway.http.max_body_bytes)
+                .is_err()
         {
-            return Err(Answer::new(Status::CONTENT_TOO_LARGE, br#"{"error":"Content Too Large"}"#).closing());
+            let body = br#"{"error":"Content Too Large"}"#;
+            return Err(Answer::new(Status::CONTENT_TOO_LARGE, body).closing());
         }
-        if matches!(route, Route::Health | Route::Live | Route::Ready | Route::Startup) {
+        self.judge_doors(now, id, connection, request, route)?;
+        if matches!(
+            route,
+            Route::Health | Route::Live | Route::Ready | Route::Startup | Route::Metrics
+        ) {
             check_reads(request.method())?;
         }
         Ok(())
     }
 
     pub(super) fn answer(&mut self, now: Now, id: ConnId, connection: &mut Connection, answer: &Answer<'_>) {
-        let Stage::Http(http) = &mut connection.stage else {
+        let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
         if self.draining.is_some() {
-            http.close_after_response();
+            stage.http.close_after_response();
         }
-        self.answers.write(http, answer, now.wall, self.outbox.bytes(id));
+        let class = usize::from(answer.status.code() / 100);
+        self.metrics.http_responses.add(class.saturating_sub(1), 1);
+        self.answers
+            .write(&mut stage.http, answer, now.wall, self.outbox.bytes(id));
+    }
+
+    /// Holds an answer back until its time: whoever guesses is slowed down.
+    fn hold(connection: &mut Connection, answer: Answer<'static>, until: Instant) -> Routed {
+        if let Stage::Http(stage) = &mut connection.stage {
+            stage.held = Some(Box::new(answer));
+            connection.deadlines.set(Timer::Answer, until);
+        }
+        Routed::Answered
+    }
+
+    /// The time of an answer that was held back has come.
+    pub(super) fn answer_held(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
+        let Stage::Http(stage) = &mut connection.stage else {
+            return;
+        };
+        if let Some(answer) = stage.held.take() {
+            self.answer(now, id, connection, &answer);
+            self.drive_http(now, id, connection);
+        }
     }
 }

@@ -9,10 +9,12 @@ mod deadlines;
 mod delivery;
 mod doors;
 mod drain;
+mod figures;
 mod http;
 mod outbound;
 mod probes;
 mod routes;
+mod telling;
 mod upgrade;
 mod websocket;
 
@@ -30,6 +32,7 @@ use deadlines::{Deadlines, Timer};
 use drain::Drain;
 use routes::Routes;
 
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Journal};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
@@ -37,9 +40,9 @@ use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
 use crate::machine::{CloseHow, Input, Machine, Output, Peer};
+use crate::metrics::Metrics;
 use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
-use crate::policy::address::{AddressGroup, is_loopback};
 use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -68,6 +71,10 @@ pub struct Gateway {
     outbox: Outbox,
     outputs: VecDeque<Output>,
     reports: Vec<Report>,
+    /// Records that the journal has not taken in yet.
+    audit: Vec<AuditRecord>,
+    journal: Option<Journal>,
+    metrics: Metrics,
     /// Connections whose last bytes are in the outbox.
     flush: Vec<ConnId>,
     draining: Option<Drain>,
@@ -91,6 +98,10 @@ impl Gateway {
         let settings = settings.raised_to_floors();
         let mut random = Random::new(seed);
         let mut calls = Calls::default();
+        let journal = settings
+            .audit
+            .as_ref()
+            .map(|audit| Journal::new(audit.clone(), &mut calls));
         Self {
             started: now,
             auth: Authenticator::new(&settings.auth, &mut random),
@@ -106,6 +117,9 @@ impl Gateway {
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
             reports: Vec::new(),
+            audit: alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)],
+            journal,
+            metrics: Metrics::default(),
             flush: Vec::new(),
             draining: None,
             turned_away: TurnedAwayCount::default(),
@@ -125,14 +139,15 @@ impl Gateway {
         if self.is_closing() {
             return self.drop_unheard(id);
         }
-        let group = AddressGroup::of(peer).filter(|_| !is_loopback(peer));
+        let group = self.group_at_first(peer);
         let counted = if !self.is_admitted(peer) {
             self.reports.push(Report::DoorShut {
                 conn: id,
                 peer,
-                reason: "its network is not allowed",
+                reason: "address_not_allowed",
                 setting: "gateway.allowedNetworks",
             });
+            self.metrics.turned_away.add(1, 1);
             Counted::No(TurnedAway::Stranger)
         } else if self.draining.is_some() {
             Counted::No(TurnedAway::NoRoom)
@@ -173,9 +188,10 @@ impl Gateway {
     }
 
     fn received(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) {
+        self.metrics.bytes.add(0, bytes.len() as u64);
         self.with(now, id, |gateway, connection| match &mut connection.stage {
-            Stage::Http(http) => {
-                http.received(bytes);
+            Stage::Http(stage) => {
+                stage.http.received(bytes);
                 gateway.drive_http(now, id, connection);
             }
             Stage::WebSocket(_) => gateway.drive_websocket(now, id, connection, bytes),
@@ -185,8 +201,8 @@ impl Gateway {
 
     fn read_closed(&mut self, now: Now, id: ConnId) {
         self.with(now, id, |gateway, connection| match &mut connection.stage {
-            Stage::Http(http) => {
-                http.read_closed();
+            Stage::Http(stage) => {
+                stage.http.read_closed();
                 gateway.drive_http(now, id, connection);
             }
             Stage::WebSocket(_) | Stage::Flushing | Stage::Ended => gateway.flush_after(now, id, connection),
@@ -211,6 +227,9 @@ impl Gateway {
             let (operator, mut cx) = self.operator(now);
             operator.on_deadline(&mut cx);
         }
+        if let Some(journal) = &mut self.journal {
+            journal.on_deadline(now, &mut self.calls);
+        }
         self.outbound_on_time(now);
     }
 
@@ -221,6 +240,7 @@ impl Gateway {
             Timer::Idle | Timer::Header | Timer::Body => self.http_timed_out(now, id, connection, timer),
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
+            Timer::Answer => self.answer_held(now, id, connection),
             Timer::Linger => self.abort(id, connection),
         }
     }
@@ -232,7 +252,12 @@ impl Gateway {
                 operator.completed(&mut cx, effect, outcome);
             }
             Some(Owner::Outbound) => self.exchanges.completed(now, &mut self.calls, effect, outcome),
-            Some(Owner::Journal | Owner::Tools) | None => {}
+            Some(Owner::Journal) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.completed(now, &mut self.calls, &mut self.reports, effect, outcome);
+                }
+            }
+            Some(Owner::Control | Owner::Tools | Owner::Fetch) | None => {}
         }
     }
 
@@ -242,7 +267,7 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Outbound | Owner::Journal | Owner::Tools) | None => {}
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Fetch) | None => {}
         }
     }
 
@@ -253,6 +278,8 @@ impl Gateway {
         self.routes = Routes::new(&self.settings);
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
+        self.reconfigure_journal();
+        self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
     }
 
     /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
@@ -283,41 +310,10 @@ impl Gateway {
             outbox: &mut self.outbox,
             calls: &mut self.calls,
             reports: &mut self.reports,
+            audit: &mut self.audit,
+            metrics: &mut self.metrics,
         };
         (&mut self.operator, context)
-    }
-
-    /// Hands the reports over, those of each kind at a bounded rate.
-    fn tell(&mut self, now: Now) {
-        for report in self.reports.drain(..) {
-            let kind = report.kind();
-            let Some(count) = self.repeats.entry(kind).or_default().tell(now.monotonic) else {
-                continue;
-            };
-            if count > 0 {
-                let left_out = Report::LeftOut {
-                    kind,
-                    level: report.level(),
-                    count,
-                };
-                self.outputs.push_back(Output::Report(Box::new(left_out)));
-            }
-            self.outputs.push_back(Output::Report(Box::new(report)));
-        }
-    }
-
-    /// Somebody found no room; the log hears of it at most once a second.
-    fn turned_away(&mut self, now: Now, setting: &'static str) {
-        self.turned_away.count += 1;
-        let quiet = self
-            .turned_away
-            .reported_at
-            .is_some_and(|at| now.monotonic.since(at).as_secs() < 1);
-        if !quiet {
-            let count = core::mem::take(&mut self.turned_away.count);
-            self.turned_away.reported_at = Some(now.monotonic);
-            self.reports.push(Report::TurnedAway { count, setting });
-        }
     }
 }
 
@@ -368,6 +364,7 @@ impl Machine for Gateway {
             self.operator.next_deadline(),
             self.next_drain_deadline(),
             self.exchanges.next_deadline(),
+            self.journal.as_ref().and_then(Journal::next_deadline),
         ];
         Output::Idle {
             wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),

@@ -1,5 +1,5 @@
 //! The way from HTTP to WebSocket: who may take it, and what begins at its end. Spec: `spec/operator.md` sections 1 and 8,
-//! `spec/websocket.md`.
+//! `spec/hardening.md`, `spec/websocket.md`.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -12,10 +12,13 @@ use super::answers::{Answer, SECURITY};
 use super::connection::{Connection, Counted, Session, Stage, WebSocketStage};
 use super::deadlines::Timer;
 use super::routes::Route;
-use crate::auth::guesser;
-use crate::http::{Request, Status};
+use crate::audit::{AuditEvent, AuditOutcome, Surface};
+use crate::http::Request;
 use crate::id::ConnId;
+use crate::limits::lockout::{Guesser, Scope};
+use crate::machine::Peer;
 use crate::policy::address::AddressGroup;
+use crate::policy::forwarded::{Client, is_trusted};
 use crate::policy::origin;
 use crate::surfaces::operator::UpgradeFacts;
 use crate::time::Now;
@@ -30,6 +33,7 @@ impl Gateway {
     pub(super) fn judge_upgrade(
         &mut self,
         now: Now,
+        id: ConnId,
         connection: &mut Connection,
         request: &Request,
     ) -> Result<String, Answer<'static>> {
@@ -46,25 +50,39 @@ impl Gateway {
             return Err(Answer::bad_request());
         };
         let origin = origin::present(origin);
-        if let Some(left) = self
-            .auth
-            .locked_for(now.monotonic, guesser(connection.client(), origin))
-        {
-            let body = br#"{"error":{"message":"Too many failed authentication attempts. Please try again later.","type":"rate_limited"}}"#;
-            return Err(Answer::new(Status::TOO_MANY_REQUESTS, body).retry_after(left).closing());
+        let who = Guesser::of(Scope::SharedSecret, connection.client, origin);
+        if let Some(left) = self.auth.locked_for(now.monotonic, who) {
+            self.reject(now, id, connection, Some(request), "rate_limited");
+            return Err(Answer::locked_out(left).closing());
         }
-        self.count_page(connection, origin.is_some()).map_err(|setting| {
+        self.count_client(connection, origin.is_some()).map_err(|setting| {
             self.turned_away(now, setting);
             Answer::unavailable()
         })?;
         Ok(key)
     }
 
-    /// Web pages on this machine count per address like strangers; other local programs do not.
-    fn count_page(&mut self, connection: &mut Connection, is_page: bool) -> Result<(), &'static str> {
-        if let (Counted::Pending(None), true, Some(group)) =
-            (connection.counted, is_page, AddressGroup::of(connection.client()))
-        {
+    /// Whose limits hold for a connection that has said nothing: those of its peer, but none for programs on this machine
+    /// and for trusted proxies, whose clients are not known yet.
+    pub(super) fn group_at_first(&self, peer: Peer) -> Option<AddressGroup> {
+        match Client::of_peer(peer) {
+            Client::Remote(address) if !is_trusted(address, &self.settings.doors) => {
+                Some(AddressGroup::of_address(address))
+            }
+            _ => None,
+        }
+    }
+
+    /// Clients behind a proxy count by their own address. Web pages on this machine count per address like strangers; other
+    /// local programs do not.
+    fn count_client(&mut self, connection: &mut Connection, is_page: bool) -> Result<(), &'static str> {
+        let address = match connection.client {
+            Client::Local(address) => address.filter(|_| is_page),
+            Client::Remote(address) => Some(address),
+            Client::Unknown => None,
+        };
+        if let (Counted::Pending(None), Some(address)) = (connection.counted, address) {
+            let group = AddressGroup::of_address(address);
             self.admission.join(group, &self.settings.gateway)?;
             connection.counted = Counted::Pending(Some(group));
         }
@@ -72,14 +90,14 @@ impl Gateway {
     }
 
     pub(super) fn switch(&mut self, id: ConnId, connection: &mut Connection, accept: &str) -> Option<BytesMut> {
-        let Stage::Http(http) = &mut connection.stage else {
+        let Stage::Http(stage) = &mut connection.stage else {
             return None;
         };
         let mut fields = Vec::with_capacity(SECURITY.len() + 2);
         fields.push(("Sec-WebSocket-Accept", accept));
         fields.extend(SECURITY);
         fields.extend(self.answers.hsts());
-        http.switch_protocols("websocket", &fields, self.outbox.bytes(id))
+        stage.http.switch_protocols("websocket", &fields, self.outbox.bytes(id))
     }
 
     /// The connection speaks WebSocket from here on.
@@ -92,10 +110,16 @@ impl Gateway {
         _route: Route,
         mut rest: BytesMut,
     ) {
+        if self.journal.is_some() {
+            let facts = self.facts(id, connection, Some(request), Surface::Ws);
+            self.audit.push(facts.record(AuditEvent::ConnOpen, AuditOutcome::Ok));
+        }
         let facts = UpgradeFacts {
             origin: origin::present(request.headers().get("origin")),
             host: request.host(),
             connected_at: connection.opened_at,
+            client: connection.client,
+            vouched_for: self.has_proxy_user(connection, request),
         };
         let (operator, mut cx) = self.operator(now);
         let session = operator.opened(&mut cx, id, facts);

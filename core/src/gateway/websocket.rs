@@ -43,7 +43,7 @@ impl Gateway {
     }
 
     fn read_messages(&mut self, now: Now, id: ConnId, connection: &mut Connection, bytes: &mut [u8]) -> Read {
-        let client = connection.client();
+        let peer = connection.peer;
         let Stage::WebSocket(stage) = &mut connection.stage else {
             return Read::All;
         };
@@ -81,7 +81,7 @@ impl Gateway {
                 Session::Operator(session) => {
                     let (operator, mut cx) = self.operator(now);
                     let was_ready = session.is_ready();
-                    operator.message(&mut cx, id, client, session, text);
+                    operator.message(&mut cx, id, peer, session, text);
                     if !was_ready && session.is_ready() {
                         socket.set_max_message(self.settings.gateway.max_payload_bytes);
                     }

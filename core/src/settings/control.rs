@@ -24,6 +24,8 @@ pub struct ControlSettings {
     pub close_on_rotate: bool,
     /// Where the current token is written; `None`: nowhere.
     pub token_file: Option<String>,
+    /// The token is in the report of its issue, for an embedding program that shows it on a terminal.
+    pub hand_out_token: bool,
     /// What `status` tells as `nodeEnv`.
     pub node_env: String,
     /// Messages in a row with a bad token before the connection is closed.
@@ -45,6 +47,7 @@ impl Default for ControlSettings {
             refuse_before_upgrade: false,
             close_on_rotate: false,
             token_file: None,
+            hand_out_token: false,
             node_env: String::from("development"),
             max_unauthorised: 10,
             max_message_bytes: (65_536, 1_048_576),

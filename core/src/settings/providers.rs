@@ -71,6 +71,8 @@ pub struct ProviderSettings {
     pub gemini: Provider,
     /// What a health check asks.
     pub health: HealthProbe,
+    /// The most bytes of the body of one answer to a chat.
+    pub max_response_bytes: u64,
 }
 
 impl ProviderSettings {
@@ -133,6 +135,7 @@ impl Default for ProviderSettings {
             kimi: Provider::new("https://api.moonshot.cn/v1", "moonshot-v1-8k"),
             gemini: Provider::new("https://generativelanguage.googleapis.com", "gemini-1.5-pro"),
             health: HealthProbe::Completion,
+            max_response_bytes: 16_777_216,
         }
     }
 }

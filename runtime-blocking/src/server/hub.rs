@@ -17,7 +17,6 @@ use super::peers;
 use super::start::{self, Pools};
 use super::threads::Threads;
 use crate::effects::control::Control;
-use crate::reporting;
 
 /// A connection with its name.
 #[derive(Clone)]
@@ -105,7 +104,9 @@ impl<M: Machine + Send + 'static> Hub<M> {
     }
 
     fn carry_out(self: &Arc<Self>, turn: &mut Turn) {
-        turn.reports.drain(..).for_each(|report| reporting::log(&report));
+        turn.reports
+            .drain(..)
+            .for_each(|report| self.host.reports.tell(&report));
         for named in turn.touched.drain(..) {
             self.flush_link(&named, false, &mut turn.news);
         }

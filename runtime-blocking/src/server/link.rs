@@ -128,9 +128,13 @@ impl Link {
         flow.over = true;
         let unsent = !flow.queue.is_empty() || flow.stuck;
         flow.queue = VecDeque::new();
+        // A connection that has ended in both directions holds nobody: closing it is enough.
+        let ended = flow.read_ended && flow.write_ended && !unsent;
         self.held.store(true, Ordering::Release);
         drop(flow);
-        self.socket.end(unsent);
+        if !ended {
+            self.socket.end(unsent);
+        }
         self.stuck.notify_one();
         self.resumed.notify_one();
     }

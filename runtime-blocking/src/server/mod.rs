@@ -27,6 +27,7 @@ use portcullis_core::settings::GatewaySettings;
 use self::hub::Hub;
 use crate::clock::Clock;
 pub use crate::remote::{Ready, Remote};
+pub use crate::reporting::Reporter;
 use crate::store::Store;
 use crate::tls::ClientTls;
 
@@ -55,6 +56,8 @@ pub struct Host {
     pub remote: Remote,
     /// Called once connections are taken and signals are heeded.
     pub ready: Ready,
+    /// Where the machine's reports go.
+    pub reports: Reporter,
 }
 
 impl Host {
@@ -69,6 +72,7 @@ impl Host {
             signals: false,
             remote: Remote::default(),
             ready: Ready::default(),
+            reports: Reporter::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::audit::AuditEvent;
 use crate::settings::SourceSettings;
 use crate::url::{Host, Scheme, Url, UrlFault};
 
@@ -42,39 +43,16 @@ pub enum Denial {
     Downgrade,
 }
 
-/// Which event of the audit journal a refusal is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Record {
-    /// The address table, a name that means something inside, or a name that resolves to such an address.
-    SsrfBlocked,
-    /// The allow list, the scheme, the port, credentials in the URL, the form of the URL.
-    UrlDenied,
-    /// Size, type, redirects, time, or a server that does not answer as it should.
-    FetchRejected,
-}
-
-impl Record {
-    /// The event's name in the journal.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SsrfBlocked => "ssrf_blocked",
-            Self::UrlDenied => "url_denied",
-            Self::FetchRejected => "fetch_rejected",
-        }
-    }
-}
-
 impl Denial {
-    /// Which event it is.
+    /// Which event of the audit journal it is.
     #[must_use]
-    pub const fn record(&self) -> Record {
+    pub const fn record(&self) -> AuditEvent {
         match self {
             Self::Url(UrlFault::OddAddress) | Self::Name(_) | Self::Address | Self::ResolvesInside => {
-                Record::SsrfBlocked
+                AuditEvent::SsrfBlocked
             }
             Self::Url(_) | Self::NotListed(_) | Self::Port(_) | Self::Segments { .. } | Self::Downgrade => {
-                Record::UrlDenied
+                AuditEvent::UrlDenied
             }
         }
     }

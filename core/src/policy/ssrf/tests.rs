@@ -56,7 +56,7 @@ fn every_vector_of_the_sheet() {
         .flat_map(|row| row.split_whitespace())
     {
         let denial = judge_host(host, &settings()).expect_err(host);
-        assert_eq!(denial.record(), Record::SsrfBlocked, "{host}: {denial}");
+        assert_eq!(denial.record(), AuditEvent::SsrfBlocked, "{host}: {denial}");
         assert_eq!(
             denial.to_string(),
             "Blocked hostname or private/internal/special-use IP address",
@@ -120,7 +120,7 @@ fn names_that_mean_something_inside() {
         let denial = judge_host(name, &settings()).expect_err(name);
         let plain = name.to_ascii_lowercase();
         assert_eq!(denial, Denial::Name(plain.trim_end_matches('.').to_string()));
-        assert_eq!(denial.record(), Record::SsrfBlocked);
+        assert_eq!(denial.record(), AuditEvent::SsrfBlocked);
     }
     assert_eq!(
         judge_host("localhost", &settings()).unwrap_err().to_string(),
@@ -162,7 +162,7 @@ fn the_list_of_hosts_narrows_and_never_opens() {
     }
     assert_eq!(
         judge_host("example.com", &listing(&[])).unwrap_err().record(),
-        Record::UrlDenied
+        AuditEvent::UrlDenied
     );
 }
 
@@ -190,7 +190,7 @@ fn schemes_credentials_ports_and_paths() {
             Ok(_) => assert_eq!(text, "", "{url}"),
             Err(denial) => {
                 assert_eq!(denial.to_string(), text, "{url}");
-                assert_eq!(denial.record(), Record::UrlDenied, "{url}");
+                assert_eq!(denial.record(), AuditEvent::UrlDenied, "{url}");
             }
         }
     }
@@ -238,7 +238,7 @@ fn one_bad_answer_closes_the_name() {
             denial.to_string(),
             "Blocked: resolves to private/internal/special-use IP address"
         );
-        assert_eq!(denial.record(), Record::SsrfBlocked);
+        assert_eq!(denial.record(), AuditEvent::SsrfBlocked);
     }
     let many: Vec<IpAddr> = (1..=200).map(|last| IpAddr::from([1, 1, 1, last])).collect();
     assert_eq!(judge_answers(&many, 80).unwrap().len(), MAX_ADDRESSES);

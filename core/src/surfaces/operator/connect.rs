@@ -1,11 +1,13 @@
 //! The params of `connect`: the first thing a client says. Spec: `spec/operator.md` section 3.
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::scope::Scopes;
+use crate::audit::ClientName;
 use crate::fields::{Reason, integer, is_null, object, optional_string, string};
 
 const KEYS: &[&str] = &[
@@ -27,6 +29,8 @@ pub(super) struct ConnectParams<'a> {
     pub(super) min_protocol: u32,
     pub(super) max_protocol: u32,
     pub(super) client_id: Cow<'a, str>,
+    pub(super) client_version: Cow<'a, str>,
+    pub(super) client_mode: Cow<'a, str>,
     pub(super) instance_id: Option<Cow<'a, str>>,
     pub(super) scopes: Scopes,
     pub(super) token: Option<Cow<'a, str>>,
@@ -54,9 +58,9 @@ impl<'a> ConnectParams<'a> {
             "client contains unknown fields",
         )?;
         let client_id = string(client.get("id"), "client.id", 1, 120)?;
-        string(client.get("version"), "client.version", 1, 80)?;
+        let client_version = string(client.get("version"), "client.version", 1, 80)?;
         string(client.get("platform"), "client.platform", 1, 80)?;
-        string(client.get("mode"), "client.mode", 1, 80)?;
+        let client_mode = string(client.get("mode"), "client.mode", 1, 80)?;
         optional_string(client.get("displayName"), "client.displayName", 1, 120)?;
         let instance_id = optional_string(client.get("instanceId"), "client.instanceId", 1, 120)?;
         if let Some(role) = params.get("role")
@@ -84,11 +88,24 @@ impl<'a> ConnectParams<'a> {
             min_protocol,
             max_protocol,
             client_id,
+            client_version,
+            client_mode,
             instance_id,
             scopes,
             token,
             nonce,
         })
+    }
+}
+
+impl ConnectParams<'_> {
+    /// Who the client says it is.
+    pub(super) fn client_name(&self) -> ClientName {
+        ClientName {
+            id: String::from(self.client_id.as_ref()),
+            mode: Some(String::from(self.client_mode.as_ref())),
+            version: Some(String::from(self.client_version.as_ref())),
+        }
     }
 }
 
@@ -109,7 +126,6 @@ fn scopes(value: &RawValue) -> Result<Scopes, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::String;
 
     fn reason(text: &str) -> String {
         let raw: &RawValue = serde_json::from_str(text).unwrap();

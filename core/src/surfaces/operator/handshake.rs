@@ -4,6 +4,7 @@
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::time::Duration;
 
 use super::Context;
 use super::connect::ConnectParams;
@@ -13,48 +14,35 @@ use super::shutdown;
 use super::wire::{
     ErrorCode, Hello, HelloFeatures, HelloPolicy, HelloServer, HelloSnapshot, PROTOCOL, RequestFrame, WireError,
 };
-use crate::auth::{Authenticator, Verdict, guesser};
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, ClientName, Surface};
+use crate::auth::Verdict;
+use crate::id::ConnId;
+use crate::limits::lockout::{Guesser, Scope};
 use crate::limits::window::SlidingWindow;
-use crate::machine::Peer;
-use crate::policy::{address, origin};
+use crate::policy::origin;
 use crate::report::Report;
 use crate::secret::digest;
 use crate::settings::Settings;
-use crate::time::Now;
 use crate::websocket::CloseCode;
 
 /// A handshake that failed: what the client is told, and with which reason the connection is closed.
+#[derive(Debug)]
 pub(super) struct Refused {
     pub(super) id: String,
     pub(super) error: WireError,
-    pub(super) report: Option<Report>,
+    /// How the connection is closed after the answer.
+    pub(super) close: (CloseCode, Cow<'static, str>),
+    /// The answer is held back for so long: whoever guesses is slowed down.
+    pub(super) delay: Duration,
 }
 
 impl Refused {
     fn new(id: &str, error: WireError) -> Box<Self> {
         Box::new(Self {
             id: id.into(),
+            close: (CloseCode::POLICY, error.message.clone()),
             error,
-            report: None,
-        })
-    }
-}
-
-impl Refused {
-    /// How the connection is closed after the answer: with the same text, but for a client that is to come back.
-    pub(super) fn close(&self) -> (CloseCode, Cow<'static, str>) {
-        if self.error.code == ErrorCode::Unavailable {
-            (CloseCode::TRY_AGAIN_LATER, "gateway restart in progress".into())
-        } else {
-            (CloseCode::POLICY, self.error.message.clone())
-        }
-    }
-
-    fn with_report(id: &str, (error, report): (WireError, Option<Report>)) -> Box<Self> {
-        Box::new(Self {
-            id: id.into(),
-            error,
-            report,
+            delay: Duration::ZERO,
         })
     }
 }
@@ -62,26 +50,28 @@ impl Refused {
 /// A handshake that succeeded.
 pub(super) struct Accepted {
     pub(super) id: String,
-    pub(super) client: String,
+    pub(super) client: ClientName,
     pub(super) ready: Ready,
 }
 
 /// Judges a client's first message.
 pub(super) fn judge(
     cx: &mut Context<'_>,
-    peer: Peer,
+    conn: ConnId,
     awaiting: &Awaiting,
     text: &str,
     draining: bool,
 ) -> Result<Accepted, Box<Refused>> {
-    let (now, settings, auth) = (cx.now, &**cx.settings, &mut *cx.auth);
     let frame = RequestFrame::parse(text).map_err(|reason| Refused::new("invalid", WireError::invalid(reason)))?;
     let refused = |error| Refused::new(&frame.id, error);
     if frame.method != "connect" {
         return Err(refused(WireError::invalid("first request must be connect")));
     }
     if draining {
-        return Err(refused(shutdown::unavailable("connect")));
+        return Err(Box::new(Refused {
+            close: (CloseCode::TRY_AGAIN_LATER, "gateway restart in progress".into()),
+            ..*refused(shutdown::unavailable("connect"))
+        }));
     }
     let params = ConnectParams::parse(frame.params).map_err(|reason| refused(WireError::invalid(reason)))?;
     if params.min_protocol > PROTOCOL || params.max_protocol < PROTOCOL {
@@ -90,16 +80,21 @@ pub(super) fn judge(
             "protocol mismatch",
         )));
     }
-    check_token(now, peer, awaiting, &params, auth).map_err(|fault| Refused::with_report(&frame.id, *fault))?;
-    check_nonce(peer, awaiting, &params).map_err(|reason| refused(WireError::new(ErrorCode::Unauthorized, reason)))?;
+    check_credential(cx, conn, awaiting, &params).map_err(|(error, delay)| {
+        Box::new(Refused {
+            delay,
+            ..*refused(error)
+        })
+    })?;
+    check_nonce(awaiting, &params).map_err(|reason| refused(WireError::new(ErrorCode::Unauthorized, reason)))?;
     if !origin::is_allowed(
         awaiting.origin.as_deref(),
         awaiting.host.as_deref(),
-        &settings.gateway.allowed_origins,
+        &cx.settings.gateway.allowed_origins,
     ) {
         return Err(refused(WireError::new(ErrorCode::Forbidden, "origin not allowed")));
     }
-    let token = if auth.is_required() {
+    let token = if cx.auth.is_required() {
         params.token.as_deref().unwrap_or_default()
     } else {
         ""
@@ -112,58 +107,85 @@ pub(super) fn judge(
         requests: SlidingWindow::default(),
         in_flight: 0,
     };
+    let client = params.client_name();
+    cx.audit.push(AuditRecord {
+        client: Some(client.clone()),
+        ..record(conn, awaiting, AuditEvent::AuthOk, AuditOutcome::Ok)
+    });
     Ok(Accepted {
         id: frame.id.into_owned(),
-        client: params.client_id.into_owned(),
+        client,
         ready,
     })
 }
 
-fn check_token(
-    now: Now,
-    peer: Peer,
+/// A record about this connection.
+fn record(conn: ConnId, awaiting: &Awaiting, event: AuditEvent, outcome: AuditOutcome) -> AuditRecord {
+    AuditRecord::new(event, outcome)
+        .on(conn, Surface::Ws)
+        .from_ip(awaiting.client.address())
+}
+
+/// Checks the token; with a refusal comes for how long it is to be held back.
+fn check_credential(
+    cx: &mut Context<'_>,
+    conn: ConnId,
     awaiting: &Awaiting,
     params: &ConnectParams<'_>,
-    auth: &mut Authenticator,
-) -> Result<(), Box<(WireError, Option<Report>)>> {
-    if !auth.is_required() {
+) -> Result<(), (WireError, Duration)> {
+    let presented = params.token.as_deref();
+    // Whom a trusted proxy vouches for needs no token.
+    if !cx.auth.is_required() || (presented.is_none() && awaiting.vouched_for) {
         return Ok(());
     }
-    let unauthorized = |message: &'static str| WireError::new(ErrorCode::Unauthorized, message);
-    let Some(token) = &params.token else {
-        return Err(Box::new((unauthorized("missing auth token"), None)));
-    };
     let origin = origin::present(awaiting.origin.as_deref());
-    let who = guesser(peer, origin);
-    match auth.verify(now.monotonic, who, token) {
-        Verdict::Right => Ok(()),
-        Verdict::Missing | Verdict::NotConfigured | Verdict::Wrong { locked: None, .. } => {
-            Err(Box::new((unauthorized("invalid auth token"), None)))
+    let who = Guesser::of(Scope::SharedSecret, awaiting.client, origin);
+    let verdict = match presented {
+        Some(_) => cx.auth.judge(cx.now.monotonic, who, presented),
+        // What is missing is told before a lock, as the protocol orders its checks.
+        None => Verdict::Missing,
+    };
+    let Some(reason) = verdict.reason(cx.settings.auth.credential) else {
+        return Ok(());
+    };
+    cx.metrics.auth_failures.add(0, 1);
+    cx.audit.push(AuditRecord {
+        client: Some(params.client_name()),
+        ..record(conn, awaiting, AuditEvent::AuthFailed, AuditOutcome::Denied).because(reason)
+    });
+    let unauthorized = |message: &'static str| WireError::new(ErrorCode::Unauthorized, message);
+    let mut held = Duration::ZERO;
+    let error = match verdict {
+        Verdict::Missing => unauthorized("missing auth token"),
+        Verdict::Wrong { locked, delay } => {
+            held = delay;
+            if let Some(lockout) = locked {
+                cx.audit
+                    .push(record(conn, awaiting, AuditEvent::AuthLocked, AuditOutcome::Denied));
+                cx.reports.push(Report::LockedOut {
+                    who: who.name(origin),
+                    seconds: lockout.as_secs(),
+                });
+            }
+            unauthorized("invalid auth token")
         }
-        Verdict::Wrong {
-            locked: Some(lockout), ..
-        } => {
-            let report = Report::LockedOut {
-                who: who.name(origin),
-                seconds: lockout.as_secs(),
-            };
-            Err(Box::new((unauthorized("invalid auth token"), Some(report))))
-        }
-        Verdict::LockedOut(left) => {
-            let error = WireError {
-                details: Some(
-                    r#"{"code":"AUTH_RATE_LIMITED","authReason":"rate_limited","recommendedNextStep":"wait_then_retry"}"#,
-                ),
-                ..WireError::invalid("unauthorized: too many failed authentication attempts (retry later)")
-            };
-            Err(Box::new((error.retry_after(left), None)))
-        }
+        Verdict::LockedOut(left) => locked_out(left),
+        Verdict::Right | Verdict::NotConfigured => unauthorized("invalid auth token"),
+    };
+    Err((error, held))
+}
+
+fn locked_out(left: Duration) -> WireError {
+    let details = r#"{"code":"AUTH_RATE_LIMITED","authReason":"rate_limited","recommendedNextStep":"wait_then_retry"}"#;
+    WireError {
+        details: Some(details.into()),
+        ..WireError::invalid("unauthorized: too many failed authentication attempts (retry later)").retry_after(left)
     }
 }
 
-fn check_nonce(peer: Peer, awaiting: &Awaiting, params: &ConnectParams<'_>) -> Result<(), &'static str> {
+fn check_nonce(awaiting: &Awaiting, params: &ConnectParams<'_>) -> Result<(), &'static str> {
     match &params.nonce {
-        None if address::is_loopback(peer) => Ok(()),
+        None if awaiting.client.is_local() => Ok(()),
         None => Err("nonce is required for non-loopback clients"),
         Some(nonce) if *nonce == awaiting.nonce => Ok(()),
         Some(_) => Err("nonce mismatch"),

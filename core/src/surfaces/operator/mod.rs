@@ -12,6 +12,7 @@ mod session;
 mod shutdown;
 mod wire;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -22,12 +23,13 @@ use serde_json::value::RawValue;
 use params::RunParams;
 use roots::Roots;
 use runs::{Index, RunKey, Runs};
-use scope::Method;
+use scope::{METHODS, Method};
 pub use session::Session;
 use session::{Awaiting, Ready, Stage};
 use wire::{Challenge, RequestFrame, Tick, Waiter, write_error, write_event, write_ok};
 pub use wire::{ErrorCode, PROTOCOL, WireError};
 
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
@@ -35,7 +37,9 @@ use crate::id::{ConnId, EffectId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
+use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::policy::forwarded::Client;
 use crate::queries::{Advance, AgentList, Health, HistoryParams, ListParams, Queries, QueryKey, Refused};
 use crate::random::Random;
 use crate::report::Report;
@@ -60,6 +64,10 @@ pub struct Context<'a> {
     pub calls: &'a mut Calls,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
+    /// Where records for the journal go.
+    pub audit: &'a mut Vec<AuditRecord>,
+    /// What is counted.
+    pub metrics: &'a mut Metrics,
 }
 
 /// What an upgraded request told about its sender.
@@ -71,6 +79,10 @@ pub struct UpgradeFacts<'a> {
     pub host: Option<&'a str>,
     /// When the connection was opened.
     pub connected_at: crate::time::UnixMillis,
+    /// Who asks.
+    pub client: Client,
+    /// A trusted proxy named a user whom the settings let in without a token.
+    pub vouched_for: bool,
 }
 
 /// The operator surface: what all its connections share.
@@ -89,6 +101,8 @@ pub struct Operator {
     index: Index,
     queries: Queries<Waiter>,
     pending: BTreeMap<EffectId, Pending>,
+    /// Refused handshakes whose answer is held back.
+    held: BTreeMap<(Instant, ConnId), Box<handshake::Refused>>,
 }
 
 /// What an effect of this surface is for.
@@ -116,6 +130,7 @@ impl Operator {
             index: Index::default(),
             queries: Queries::default(),
             pending: BTreeMap::new(),
+            held: BTreeMap::new(),
         };
         operator.load_index(settings, calls);
         operator.reconfigure(settings, calls);
@@ -181,6 +196,8 @@ impl Operator {
             origin: facts.origin.map(String::from),
             host: facts.host.map(String::from),
             connected_at: facts.connected_at,
+            client: facts.client,
+            vouched_for: facts.vouched_for,
         };
         let challenge = Challenge {
             nonce: &awaiting.nonce,
@@ -189,7 +206,7 @@ impl Operator {
         cx.outbox
             .text(conn, |out| write_event(out, "connect.challenge", &challenge, None));
         Session {
-            stage: Stage::Awaiting(alloc::boxed::Box::new(awaiting)),
+            stage: Stage::Awaiting(Box::new(awaiting)),
             refusals: None,
             not_before: Instant::ZERO,
         }
@@ -207,7 +224,8 @@ impl Operator {
         let text = text.unwrap_or_default();
         match &mut session.stage {
             Stage::Ready(_) => self.request(cx, conn, session, text),
-            Stage::Awaiting(awaiting) => match handshake::judge(cx, peer, awaiting, text, self.draining) {
+            Stage::Refused { .. } => {}
+            Stage::Awaiting(awaiting) => match handshake::judge(cx, conn, awaiting, text, self.draining) {
                 Ok(accepted) => {
                     self.clients += 1;
                     let started_at = self.started.wall.0;
@@ -215,21 +233,25 @@ impl Operator {
                     let hello = handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
                     cx.outbox
                         .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                    cx.metrics.operator_handshakes.add(0, 1);
                     cx.reports.push(Report::Authenticated {
                         conn,
                         peer,
-                        client: accepted.client,
+                        client: accepted.client.id,
                     });
-                    session.stage = Stage::Ready(alloc::boxed::Box::new(accepted.ready));
+                    session.stage = Stage::Ready(Box::new(accepted.ready));
                 }
                 Err(refused) => {
-                    cx.outbox
-                        .text(conn, |out| write_error(out, &refused.id, &refused.error));
-                    let (code, reason) = refused.close();
-                    cx.outbox.close(conn, code, reason);
-                    let reason = refused.error.message.into_owned();
+                    cx.metrics.operator_handshakes.add(1, 1);
+                    let reason = refused.error.message.clone().into_owned();
                     cx.reports.push(Report::HandshakeRefused { conn, peer, reason });
-                    cx.reports.extend(refused.report);
+                    if refused.delay.is_zero() {
+                        return refuse_handshake(cx, conn, &refused);
+                    }
+                    let told_at = cx.now.monotonic.plus(refused.delay);
+                    session.stage = Stage::Refused { told_at };
+                    session.not_before = told_at;
+                    self.held.insert((told_at, conn), refused);
                 }
             },
         }
@@ -241,40 +263,45 @@ impl Operator {
             Ok(frame) => frame,
             Err(reason) => return refuse(cx, conn, session, "invalid", &WireError::invalid(reason)),
         };
-        let now = cx.now.monotonic;
-        let Stage::Ready(ready) = &mut session.stage else {
-            return;
-        };
-        if let Err(wait) = ready.requests.admit(now, cx.settings.gateway.rate_limit_per_minute) {
-            let error = WireError::new(ErrorCode::RateLimited, "rate limit exceeded").retry_after(wait);
-            return refuse(cx, conn, session, &frame.id, &error);
-        }
-        let Some(method) = Method::parse(&frame.method) else {
-            let error = WireError::invalid(alloc::format!("unknown method: {}", frame.method));
-            return refuse(cx, conn, session, &frame.id, &error);
-        };
-        if !ready.scopes.allow(method) {
-            return refuse(
-                cx,
-                conn,
-                session,
-                &frame.id,
-                &WireError::new(ErrorCode::Forbidden, "missing scope"),
-            );
-        }
-        if ready.in_flight >= cx.settings.gateway.max_in_flight && method.is_deferred() {
-            let pause = core::time::Duration::from_millis(100);
-            let error = WireError::new(ErrorCode::RateLimited, "too many requests in flight").retry_after(pause);
-            session.not_before = now.plus(pause);
-            return refuse(cx, conn, session, &frame.id, &error);
-        }
-        match self.call(cx, conn, ready, method, &frame) {
-            Ok(()) => ready.in_flight += u32::from(method.is_deferred()),
+        let method = Method::parse(&frame.method);
+        let answered = self.judge_request(cx, conn, session, method, &frame);
+        count_request(cx, conn, &frame.id, method, &answered);
+        match answered {
+            Ok(()) => {}
             Err(error) if error.code == ErrorCode::Unavailable => {
                 cx.outbox.text(conn, |out| write_error(out, &frame.id, &error));
             }
             Err(error) => refuse(cx, conn, session, &frame.id, &error),
         }
+    }
+
+    fn judge_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        session: &mut Session,
+        method: Option<Method>,
+        frame: &RequestFrame<'_>,
+    ) -> Result<(), WireError> {
+        let now = cx.now.monotonic;
+        let Stage::Ready(ready) = &mut session.stage else {
+            return Ok(());
+        };
+        if let Err(wait) = ready.requests.admit(now, cx.settings.gateway.rate_limit_per_minute) {
+            return Err(WireError::new(ErrorCode::RateLimited, "rate limit exceeded").retry_after(wait));
+        }
+        let method = method.ok_or_else(|| WireError::invalid(alloc::format!("unknown method: {}", frame.method)))?;
+        if !ready.scopes.allow(method) {
+            return Err(WireError::new(ErrorCode::Forbidden, "missing scope"));
+        }
+        if ready.in_flight >= cx.settings.gateway.max_in_flight && method.is_deferred() {
+            let pause = core::time::Duration::from_millis(100);
+            session.not_before = now.plus(pause);
+            return Err(WireError::new(ErrorCode::RateLimited, "too many requests in flight").retry_after(pause));
+        }
+        self.call(cx, conn, ready, method, frame)?;
+        ready.in_flight += u32::from(method.is_deferred());
+        Ok(())
     }
 
     /// The table of methods. `Ok`: it is answered, or (a deferred method) will be.
@@ -343,9 +370,11 @@ impl Operator {
     }
 
     /// A connection is gone. Its runs go on.
-    pub fn closed(&mut self, session: &Session) {
-        if session.is_ready() {
-            self.clients = self.clients.saturating_sub(1);
+    pub fn closed(&mut self, conn: ConnId, session: &Session) {
+        match &session.stage {
+            Stage::Ready(_) => self.clients = self.clients.saturating_sub(1),
+            Stage::Refused { told_at } => drop(self.held.remove(&(*told_at, conn))),
+            Stage::Awaiting(_) => {}
         }
     }
 
@@ -390,12 +419,19 @@ impl Operator {
     /// When [`Self::on_deadline`] wants to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.runs.next_deadline()
+        let held = self.held.first_key_value().map(|((at, _), _)| *at);
+        [self.runs.next_deadline(), held].into_iter().flatten().min()
     }
 
     /// A deadline passed.
     pub fn on_deadline(&mut self, cx: &mut Context<'_>) {
         self.stop_late_runs(cx);
+        while let Some(held) = self.held.first_entry()
+            && held.key().0 <= cx.now.monotonic
+        {
+            let ((_, conn), refused) = held.remove_entry();
+            refuse_handshake(cx, conn, &refused);
+        }
     }
 
     const fn uptime_ms(&self, now: Now) -> u64 {
@@ -446,6 +482,45 @@ impl From<Refused> for WireError {
                 Self::unavailable("too many requests are waiting").retry_after(core::time::Duration::from_secs(1))
             }
         }
+    }
+}
+
+/// Answers a handshake that is refused, and closes the connection.
+fn refuse_handshake(cx: &mut Context<'_>, conn: ConnId, refused: &handshake::Refused) {
+    cx.outbox
+        .text(conn, |out| write_error(out, &refused.id, &refused.error));
+    let (code, reason) = refused.close.clone();
+    cx.outbox.close(conn, code, reason);
+}
+
+/// Counts a request, and puts it into the journal where the settings want that.
+fn count_request(
+    cx: &mut Context<'_>,
+    conn: ConnId,
+    id: &str,
+    method: Option<Method>,
+    answered: &Result<(), WireError>,
+) {
+    let label = method.map_or(METHODS.len(), |method| method as usize);
+    let outcome = match answered {
+        Ok(()) => usize::from(method.is_some_and(Method::is_deferred)),
+        Err(error) => 2 + error.code as usize,
+    };
+    if let Some(counters) = cx.metrics.operator_requests.get_mut(label) {
+        counters.add(outcome, 1);
+    }
+    if cx.settings.audit.as_ref().is_some_and(|audit| audit.requests) {
+        let done = match answered {
+            Ok(()) => AuditOutcome::Ok,
+            Err(error) if error.code == ErrorCode::Unavailable => AuditOutcome::Failed,
+            Err(_) => AuditOutcome::Denied,
+        };
+        let record = AuditRecord {
+            request_id: Some(String::from(id)),
+            ..AuditRecord::new(AuditEvent::Request, done).on(conn, Surface::Ws)
+        };
+        cx.audit
+            .push(record.because(METHODS.get(label).copied().unwrap_or("other")));
     }
 }
 

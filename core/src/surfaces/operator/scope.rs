@@ -1,6 +1,6 @@
 //! Methods and the scopes that they need. Spec: `spec/operator.md` section 5.
 
-/// A method that a client may call after the handshake.
+/// A method that a client may call after the handshake; in the order of [`METHODS`], which [`crate::metrics::METHODS`] has too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Method {
     Health,
@@ -96,6 +96,10 @@ mod tests {
     fn every_method_is_announced_and_known() {
         for name in METHODS {
             assert!(Method::parse(name).is_some(), "{name}");
+        }
+        for (index, name) in METHODS.iter().enumerate() {
+            assert_eq!(Method::parse(name).map(|method| method as usize), Some(index), "{name}");
+            assert_eq!(crate::metrics::METHODS.get(index), Some(name));
         }
         assert_eq!(Method::parse("connect"), None);
     }

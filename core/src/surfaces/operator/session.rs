@@ -6,6 +6,7 @@ use alloc::string::String;
 use super::scope::Scopes;
 use crate::limits::throttle::{RefusalLimits, Refusals, Verdict};
 use crate::limits::window::SlidingWindow;
+use crate::policy::forwarded::Client;
 use crate::time::{Instant, UnixMillis};
 
 /// A client's connection, from the upgrade to its end.
@@ -24,6 +25,8 @@ pub(super) enum Stage {
     Awaiting(Box<Awaiting>),
     /// The handshake is finished.
     Ready(Box<Ready>),
+    /// It was refused, and is told so at this time; what else it says means nothing.
+    Refused { told_at: Instant },
 }
 
 /// What the handshake is checked against.
@@ -34,6 +37,9 @@ pub(super) struct Awaiting {
     pub(super) origin: Option<String>,
     pub(super) host: Option<String>,
     pub(super) connected_at: UnixMillis,
+    pub(super) client: Client,
+    /// A trusted proxy named a user whom the settings let in.
+    pub(super) vouched_for: bool,
 }
 
 /// A client that is in.

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::wire::{Shutdown, WireError, write_event};
 use super::{Context, Operator, Session};
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
 use crate::id::ConnId;
 use crate::machine::DrainHow;
 use crate::outbox::Outbox;
@@ -30,7 +31,7 @@ pub(super) fn unavailable(method: &'static str) -> WireError {
         )
     };
     WireError {
-        details: Some(details),
+        details: Some(details.into()),
         ..WireError::unavailable(message).retry_after(RETRY)
     }
 }
@@ -38,7 +39,7 @@ pub(super) fn unavailable(method: &'static str) -> WireError {
 /// What a run is answered that did not end in time.
 pub(super) fn lost_run() -> WireError {
     WireError {
-        details: Some(r#"{"method":"agent.run","reason":"gateway-restarting","phase":"stopping"}"#),
+        details: Some(r#"{"method":"agent.run","reason":"gateway-restarting","phase":"stopping"}"#.into()),
         ..WireError::unavailable("server shutdown").retry_after(RETRY)
     }
 }
@@ -87,6 +88,10 @@ impl Operator {
 
     pub(super) fn lose(&mut self, cx: &mut Context<'_>, run: &str, agent: &str) {
         self.lost = self.lost.saturating_add(1);
+        cx.audit.push(AuditRecord {
+            run_id: Some(String::from(run)),
+            ..AuditRecord::new(AuditEvent::TurnLost, AuditOutcome::Failed)
+        });
         cx.reports.push(Report::TurnLost {
             run: String::from(run),
             agent: String::from(agent),

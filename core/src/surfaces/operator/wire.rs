@@ -86,7 +86,7 @@ pub struct WireError {
     /// For people.
     pub message: Cow<'static, str>,
     /// JSON text of `details`, if any.
-    pub details: Option<&'static str>,
+    pub details: Option<Cow<'static, str>>,
     /// Whether the same request may succeed later, and how much later.
     pub retry: Option<Option<Duration>>,
 }
@@ -126,7 +126,7 @@ impl WireError {
         out.put_slice(self.code.as_str().as_bytes());
         out.put_slice(b"\",\"message\":");
         write_string(out, &self.message);
-        if let Some(details) = self.details {
+        if let Some(details) = &self.details {
             out.put_slice(b",\"details\":");
             out.put_slice(details.as_bytes());
         }

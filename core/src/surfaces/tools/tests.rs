@@ -476,7 +476,17 @@ fn a_page_that_may_not_be_fetched_is_the_callers_fault() {
         let (fetch, ..) = rig.desk.started.pop().unwrap();
         let text = String::from("Blocked: private/internal IP address");
         let record = AuditEvent::SsrfBlocked;
-        rig.with(|tools, cx| tools.fetch_event(cx, fetch, Err(FetchFault::Denied { record, text })));
+        rig.with(|tools, cx| {
+            tools.fetch_event(
+                cx,
+                fetch,
+                Err(FetchFault::Denied {
+                    record,
+                    target: None,
+                    text,
+                }),
+            )
+        });
         let body = alloc::format!(
             r#"{{"ok":false,"error":{{"type":"{kind}","message":"Blocked: private/internal IP address"}}}}"#
         );

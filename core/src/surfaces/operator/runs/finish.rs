@@ -203,6 +203,15 @@ impl Operator {
         }
         // What never had a place did not run: a result that was replayed, or a run that was cancelled in the queue.
         if self.runs.placed.remove(&run.key) {
+            let end = match (&result, run.exit) {
+                (Ok(_), Some(ExitStatus::Code(0)) | None) => 0,
+                (Ok(_), Some(_)) => 1,
+                (Err(_), _) if run.stop == Some(Stop::Shutdown) => 3,
+                (Err(_), _) => 2,
+            };
+            cx.metrics.runs.add(end, 1);
+            let took = cx.now.monotonic.since(run.started.monotonic);
+            cx.metrics.run_seconds.observe(took);
             cx.reports.push(Report::RunEnded {
                 run: run.run_id,
                 agent: run.agent.id,

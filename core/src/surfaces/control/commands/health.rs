@@ -1,0 +1,94 @@
+//! `health_check`: all providers are asked; the answer comes when they have answered, and until then the connection's
+//! further messages wait.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+use super::{Command, answer};
+use crate::id::ConnId;
+use crate::surfaces::control::{Context, Control, ProviderHealth, Session, ledger};
+
+const MESSAGE: &str = "Health check complete \u{2014} see server logs for details.";
+
+/// A client that waits for the result.
+#[derive(Debug)]
+pub(in crate::surfaces::control) struct Asked {
+    pub(in crate::surfaces::control) conn: ConnId,
+    /// Of the message, as written.
+    id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    message: &'static str,
+    providers: Vec<One<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct One<'a> {
+    provider: &'static str,
+    name: &'static str,
+    model: &'a str,
+    configured: bool,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl<'a> One<'a> {
+    fn of(health: &'a ProviderHealth) -> Self {
+        let latency = |took: &core::time::Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            provider: health.key.as_str(),
+            name: health.key.display_name(),
+            model: &health.model,
+            configured: health.configured,
+            ok: health.outcome.is_ok(),
+            latency_ms: health.outcome.as_ref().ok().map(latency),
+            error: health.outcome.as_ref().err().map(String::as_str),
+        }
+    }
+}
+
+impl Control {
+    pub(super) fn check_health(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        session: &mut Session,
+        id: Option<&str>,
+    ) -> Result<(), Cow<'static, str>> {
+        if self.draining {
+            return Err("Command failed: server shutdown".into());
+        }
+        self.last_ticket += 1;
+        let asked = Asked {
+            conn,
+            id: id.map(String::from),
+        };
+        self.checks.insert(self.last_ticket, asked);
+        session.busy = true;
+        cx.providers.check_health(cx.now, cx.calls, cx.random, self.last_ticket);
+        Ok(())
+    }
+
+    /// The providers have been asked. A client that is gone is not told.
+    pub fn health_checked(&mut self, cx: &mut Context<'_>, ticket: u64, report: &[ProviderHealth]) {
+        let Some(asked) = self.checks.remove(&ticket) else {
+            return;
+        };
+        let checked = Checked {
+            message: MESSAGE,
+            providers: report.iter().map(One::of).collect(),
+        };
+        answer(cx, asked.conn, Command::HealthCheck, asked.id.as_deref(), &checked);
+        self.released.push_back(asked.conn);
+        ledger::checked(cx, report);
+    }
+}
