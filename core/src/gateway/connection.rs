@@ -3,8 +3,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::answers::Answer;
 use super::deadlines::ConnectionDeadlines;
+use super::exchange::Exchange;
 use crate::http::{Limits, ServerConnection};
 use crate::id::EffectId;
 use crate::machine::Peer;
@@ -51,8 +51,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct HttpStage {
     pub(super) http: ServerConnection,
-    /// The answer to the request that was read; it is told when its time comes.
-    pub(super) held: Option<Box<Answer<'static>>>,
+    /// How far the answer to the request that was read is.
+    pub(super) exchange: Exchange,
 }
 
 /// A connection that was upgraded.
@@ -106,7 +106,7 @@ impl Connection {
             opened_at,
             stage: Stage::Http(Box::new(HttpStage {
                 http: ServerConnection::new(limits),
-                held: None,
+                exchange: Exchange::Nothing,
             })),
             deadlines: ConnectionDeadlines::default(),
             unsent: 0,

@@ -49,6 +49,11 @@ impl ConnectionDeadlines {
         self.timer = Some((timer, at));
     }
 
+    /// The connection has no deadline but its gate.
+    pub(super) const fn clear(&mut self) {
+        self.timer = None;
+    }
+
     pub(super) const fn set_gate(&mut self, gate: Option<Instant>) {
         self.gate = gate;
     }

@@ -97,7 +97,11 @@ impl Gateway {
             };
             self.release_effects(&mut connection);
             // With a gate closed, its opening resumes.
-            if connection.reading_paused && connection.deadlines.gate().is_none() && self.has_room(&connection) {
+            if connection.reading_paused
+                && connection.deadlines.gate().is_none()
+                && self.has_room(&connection)
+                && !connection.is_backed_up()
+            {
                 connection.reading_paused = false;
                 self.outputs.push_back(Output::ResumeReading { conn: id });
             }
@@ -106,7 +110,7 @@ impl Gateway {
     }
 
     /// The client has taken three quarters of what may wait for it.
-    fn has_room(&self, connection: &Connection) -> bool {
+    pub(super) fn has_room(&self, connection: &Connection) -> bool {
         connection.unsent <= self.settings.gateway.max_buffered_bytes / 4
     }
 

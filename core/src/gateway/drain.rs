@@ -89,7 +89,7 @@ impl Gateway {
 
     /// Work that a drain waits for.
     pub(super) fn work(&self) -> usize {
-        self.operator.runs()
+        self.operator.runs() + self.tools.len()
     }
 
     /// Takes the next step when its time has come.
@@ -104,6 +104,8 @@ impl Gateway {
                 });
                 let (operator, mut cx) = self.operator(now);
                 operator.stop(&mut cx);
+                self.stop_tools(now);
+                self.answer_tools(now);
                 self.deliver(now);
             }
             Phase::Stopping(until) if idle || until <= now.monotonic => self.close_all(now, drain),
@@ -185,7 +187,7 @@ impl Gateway {
 
     /// Whether all work came to its end.
     pub(super) fn ended_clean(&self) -> bool {
-        self.operator.lost_runs() == 0
+        self.operator.lost_runs() == 0 && self.lost_calls == 0
     }
 
     pub(super) const fn next_drain_deadline(&self) -> Option<Instant> {

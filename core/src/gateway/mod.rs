@@ -9,6 +9,7 @@ mod deadlines;
 mod delivery;
 mod doors;
 mod drain;
+mod exchange;
 mod figures;
 mod http;
 mod outbound;
@@ -36,6 +37,7 @@ use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Journal};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
+use crate::fetch::Fetches;
 use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
@@ -47,6 +49,7 @@ use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::surfaces::operator::{Context, Operator};
+use crate::surfaces::tools::Tools;
 use crate::time::{Instant, Now};
 
 /// Connections that are told "503" when there is no room for them. More than these are dropped without a word.
@@ -66,6 +69,10 @@ pub struct Gateway {
     operator: Operator,
     calls: Calls,
     exchanges: Exchanges,
+    fetches: Fetches,
+    tools: Tools,
+    /// Tool calls that were cut short because the gateway went away.
+    lost_calls: u32,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -112,6 +119,9 @@ impl Gateway {
             operator: Operator::new(&settings, now, &mut calls),
             calls,
             exchanges: Exchanges::default(),
+            fetches: Fetches::default(),
+            tools: Tools::new(&settings),
+            lost_calls: 0,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -241,7 +251,7 @@ impl Gateway {
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
             Timer::Answer => self.answer_held(now, id, connection),
-            Timer::Linger => self.abort(id, connection),
+            Timer::Linger => self.abort(now, id, connection),
         }
     }
 
@@ -257,7 +267,9 @@ impl Gateway {
                     journal.completed(now, &mut self.calls, &mut self.reports, effect, outcome);
                 }
             }
-            Some(Owner::Control | Owner::Tools | Owner::Fetch) | None => {}
+            Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.completed(cx, effect, outcome)),
+            Some(Owner::Fetch) => self.with_fetches(now, |fetches, cx| fetches.completed(cx, effect, outcome)),
+            Some(Owner::Control) | None => {}
         }
     }
 
@@ -267,7 +279,8 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Fetch) | None => {}
+            Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.progressed(cx, effect, progress)),
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Fetch) | None => {}
         }
     }
 
@@ -278,6 +291,7 @@ impl Gateway {
         self.routes = Routes::new(&self.settings);
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
+        self.tools.reconfigure(&self.settings);
         self.reconfigure_journal();
         self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
     }
@@ -309,6 +323,8 @@ impl Gateway {
             auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.exchanges,
             reports: &mut self.reports,
             audit: &mut self.audit,
             metrics: &mut self.metrics,
@@ -332,7 +348,7 @@ impl Machine for Gateway {
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
             Input::Sent { conn, bytes } => self.sent(conn, bytes),
-            Input::Gone { conn, why: _ } => self.gone(conn),
+            Input::Gone { conn, why: _ } => self.gone(now, conn),
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
             Input::Reconfigured { settings } => self.reconfigured(settings),
@@ -341,6 +357,7 @@ impl Machine for Gateway {
         }
         self.on_time(now);
         self.outbound_events(now);
+        self.answer_tools(now);
         self.drain_further(now);
         self.outbound_outputs();
         self.deliver(now);
@@ -364,6 +381,8 @@ impl Machine for Gateway {
             self.operator.next_deadline(),
             self.next_drain_deadline(),
             self.exchanges.next_deadline(),
+            self.fetches.next_deadline(),
+            self.tools.next_deadline(),
             self.journal.as_ref().and_then(Journal::next_deadline),
         ];
         Output::Idle {

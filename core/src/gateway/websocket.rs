@@ -129,7 +129,7 @@ impl Gateway {
                 conn: id,
                 reason: "no answer to pings".to_string(),
             });
-            return self.abort(id, connection);
+            return self.abort(now, id, connection);
         }
         connection.unanswered_pings += 1;
         if let Stage::WebSocket(stage) = &connection.stage

@@ -63,7 +63,7 @@ fn once_through() {
         "the-token",
     ]);
     let url = running.line().strip_prefix("Gateway URL: ").map(str::to_owned).unwrap();
-    assert_eq!(running.line(), "Gateway token: the-token");
+    assert_eq!(running.line(), "Gateway token source: --token");
 
     let health = command(&["gateway", "--url", &url, "--token", "the-token"]);
     assert!(
@@ -124,7 +124,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_second_signal_takes_the_running_programs_along() {
+fn further_signals_take_the_running_programs_along() {
     let scratch = Scratch::new();
     let (state, pids) = (scratch.path().join("state"), scratch.path().join("pids"));
     let script = format!("sleep 600 & echo $$ $! > {0}.new; mv {0}.new {0}; wait", pids.display());
@@ -155,11 +155,15 @@ fn a_second_signal_takes_the_running_programs_along() {
         status = running.child.try_wait().unwrap();
         status.is_some()
     });
-    assert_eq!(status.unwrap().code(), Some(143));
+    // By the second signal its work is cut short; by the third it ends at once.
+    assert!(matches!(status.unwrap().code(), Some(1 | 143)), "{status:?}");
     wait_until("a program outlives the gateway", || !pids.split_whitespace().any(runs));
     let mut stderr = String::new();
     let mut errors = running.child.stderr.take().unwrap();
     errors.read_to_string(&mut stderr).unwrap();
-    assert!(stderr.contains("1 running program"), "{stderr}");
+    assert!(
+        stderr.contains("1 running program") || stderr.contains("was cut short"),
+        "{stderr}"
+    );
     assert!(!asking.join().unwrap());
 }

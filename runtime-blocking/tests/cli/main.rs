@@ -9,6 +9,8 @@
 
 mod binary;
 mod call;
+mod config;
+mod control;
 mod fake_gateway;
 mod gateway;
 mod process;

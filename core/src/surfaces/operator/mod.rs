@@ -4,6 +4,7 @@
 
 mod connect;
 mod handshake;
+mod inputs;
 mod params;
 mod roots;
 mod runs;
@@ -22,7 +23,7 @@ use serde_json::value::RawValue;
 
 use params::RunParams;
 use roots::Roots;
-use runs::{Index, RunKey, Runs};
+use runs::{Index, RunKey, Runs, Sweep};
 use scope::{METHODS, Method};
 pub use session::Session;
 use session::{Awaiting, Ready, Stage};
@@ -33,7 +34,8 @@ use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
-use crate::id::{ConnId, EffectId};
+use crate::fetch::{Asking, FetchContext, FetchFault, Fetched, Fetches};
+use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
@@ -62,6 +64,10 @@ pub struct Context<'a> {
     pub outbox: &'a mut Outbox,
     /// Where effects are started.
     pub calls: &'a mut Calls,
+    /// Where URLs are fetched.
+    pub fetches: &'a mut Fetches,
+    /// Where the fetches ask.
+    pub exchanges: &'a mut dyn Asking,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
     /// Where records for the journal go.
@@ -100,6 +106,10 @@ pub struct Operator {
     runs: Runs,
     index: Index,
     queries: Queries<Waiter>,
+    /// The runs that wait for a fetch.
+    fetches: BTreeMap<FetchId, RunKey>,
+    /// The attachments that an earlier process left behind.
+    sweep: Sweep,
     pending: BTreeMap<EffectId, Pending>,
     /// Refused handshakes whose answer is held back.
     held: BTreeMap<(Instant, ConnId), Box<handshake::Refused>>,
@@ -109,9 +119,15 @@ pub struct Operator {
 #[derive(Debug)]
 enum Pending {
     LoadIndex,
-    Root { configured: String },
+    Root {
+        configured: String,
+    },
     Run(RunKey),
     Query(QueryKey),
+    /// What an earlier process left behind is removed.
+    Sweep,
+    /// The attachments of a run that is over are removed.
+    Cleanup,
 }
 
 impl Operator {
@@ -129,6 +145,8 @@ impl Operator {
             runs: Runs::default(),
             index: Index::default(),
             queries: Queries::default(),
+            fetches: BTreeMap::new(),
+            sweep: Sweep::default(),
             pending: BTreeMap::new(),
             held: BTreeMap::new(),
         };
@@ -383,6 +401,8 @@ impl Operator {
         match self.pending.remove(&effect) {
             Some(Pending::Run(run)) => self.run_completed(cx, run, outcome),
             Some(Pending::Query(query)) => self.query_completed(cx, query, outcome),
+            Some(Pending::Sweep) => self.swept(cx, outcome),
+            Some(Pending::Cleanup) => runs::tell_left_behind(cx, outcome),
             Some(Pending::Root { configured }) => {
                 if let Ok(Completion::Path(real)) = outcome {
                     self.roots.resolved(&configured, &real);
@@ -405,6 +425,13 @@ impl Operator {
                 self.index_not_loaded(cx);
             }
             None => {}
+        }
+    }
+
+    /// A fetch of this surface is over.
+    pub fn fetch_event(&mut self, cx: &mut Context<'_>, fetch: FetchId, event: Result<Fetched, FetchFault>) {
+        if let Some(run) = self.fetches.remove(&fetch) {
+            self.input_fetched(cx, run, event);
         }
     }
 
@@ -465,6 +492,18 @@ impl Operator {
         let effect = cx.calls.start(effect, Owner::Operator);
         self.pending.insert(effect, pending);
         effect
+    }
+}
+
+impl Context<'_> {
+    fn fetching(&mut self) -> (&mut Fetches, FetchContext<'_>) {
+        let context = FetchContext {
+            now: self.now,
+            settings: &self.settings.fetch,
+            calls: self.calls,
+            exchanges: self.exchanges,
+        };
+        (self.fetches, context)
     }
 }
 

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! agent.run -> AwaitingIndex? -> Replaying -> answered from the store
-//!                 |-> Queued? -> CheckingDir? -> FindingId? -> FindingSession -> CountingSessions? -> OpeningSession?
+//!                 |-> Queued? -> FetchingInput* -> AwaitingSweep? -> WritingInput* -> CheckingDir? -> FindingId? -> FindingSession -> CountingSessions? -> OpeningSession?
 //!                                                                  -> Working -> Recording? -> Committing -> answered
 //! ```
 //! Nothing is answered as done before its transcript and its result are on disk. Spec: `spec/operator.md` sections 6 to 8.
 
 mod finish;
 mod index;
+mod inputs;
 mod open;
 mod output;
 mod start;
@@ -24,6 +25,8 @@ use bytes::Bytes;
 
 use index::IdempotencyKey;
 pub(super) use index::{INDEX, Index};
+use inputs::Gathered;
+pub(super) use inputs::{Sweep, tell_left_behind};
 use output::RunOutput;
 
 use super::params::RunParams;
@@ -67,6 +70,7 @@ struct Run {
     /// Whom to answer.
     waiters: Vec<Waiter>,
     params: RunParams,
+    inputs: Gathered,
     agent: Agent,
     started: Now,
     step: Step,
@@ -93,6 +97,9 @@ enum Step {
     AwaitingIndex,
     Replaying,
     Queued,
+    FetchingInput,
+    AwaitingSweep,
+    WritingInput { path: String },
     CheckingDir,
     FindingId { otherwise: String },
     FindingSession { key: String },
@@ -178,7 +185,8 @@ impl Operator {
                 Step::Recording => operator.recorded(cx, run, outcome),
                 Step::Committing => operator.committed(cx, run, outcome),
                 Step::RereadingSession => operator.session_reread(cx, run, outcome),
-                Step::AwaitingIndex | Step::Queued => Flow::Wait,
+                Step::WritingInput { path } => operator.attachment_written(cx, run, path, outcome),
+                Step::AwaitingIndex | Step::Queued | Step::FetchingInput | Step::AwaitingSweep => Flow::Wait,
             }
         });
     }

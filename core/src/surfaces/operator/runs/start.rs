@@ -66,6 +66,7 @@ impl Operator {
             run_id: id,
             waiters: alloc::vec![waiter],
             params,
+            inputs: Default::default(),
             agent,
             started: cx.now,
             step: Step::AwaitingIndex,

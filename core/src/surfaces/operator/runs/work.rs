@@ -17,10 +17,9 @@ impl Operator {
     pub(super) fn work(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
         match run.agent.kind.clone() {
             AgentKind::Echo => {
-                let message = core::mem::take(&mut run.params.message);
+                let message = run.prompt().into_owned();
                 let chunk = run.output.push(OutputStream::Stdout, message.as_bytes());
                 stream(cx, run.caller, &run.run_id, OutputStream::Stdout, chunk);
-                run.params.message = message;
                 run.exit = Some(ExitStatus::Code(0));
                 self.record(cx, run)
             }
@@ -32,7 +31,7 @@ impl Operator {
                     .working_dir
                     .clone()
                     .unwrap_or_else(|| run.agent.workspace_dir.clone());
-                let stdin = Bytes::copy_from_slice(run.params.message.as_bytes());
+                let stdin = Bytes::copy_from_slice(run.prompt().as_bytes());
                 let spawn = Spawn {
                     program,
                     args,
@@ -113,7 +112,7 @@ impl Operator {
         };
         match run.step {
             Step::Recording | Step::Committing | Step::RereadingSession | Step::Replaying => false,
-            Step::Queued | Step::AwaitingIndex => {
+            Step::Queued | Step::AwaitingIndex | Step::FetchingInput | Step::AwaitingSweep => {
                 self.drive(cx, key, |_, cx, run| {
                     run.stop = Some(stop);
                     Flow::End(Err(stop.error(cx)))
@@ -187,6 +186,7 @@ impl Stop {
 /// The whole environment of an agent's program.
 fn environment(run: &Run) -> Vec<(String, String)> {
     let session = run.session.as_ref().map(|session| &session.record);
+    let attachments = run.attachment_paths();
     [
         ("PORTCULLIS_AGENT_ID", Some(&run.agent.id)),
         ("PORTCULLIS_RUN_ID", Some(&run.run_id)),
@@ -194,6 +194,7 @@ fn environment(run: &Run) -> Vec<(String, String)> {
         ("PORTCULLIS_SESSION_ID", session.map(|session| &session.session_id)),
         ("PORTCULLIS_TRANSCRIPT", session.map(|session| &session.transcript_path)),
         ("PORTCULLIS_MODEL", run.params.model.as_ref()),
+        ("PORTCULLIS_ATTACHMENTS", attachments.as_ref()),
     ]
     .into_iter()
     // A NUL cannot be passed in an environment; a client that sends one gets the program without that variable.
