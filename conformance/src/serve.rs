@@ -13,7 +13,7 @@ use portcullis_blocking::remote::Ready;
 use portcullis_blocking::server;
 use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
-use portcullis_blocking::tls::ClientTls;
+use portcullis_blocking::tls::{ClientTls, ServerTls};
 use portcullis_core::gateway::Gateway;
 use portcullis_core::machine::Machine;
 use portcullis_core::settings::GatewaySettings;
@@ -78,6 +78,8 @@ pub fn serve_volatile<M: Machine + Send + 'static>(
         store: Store::memory(),
         clock: Clock::start(),
         ready: Ready::default(),
+        signals: SignalPlan::default(),
+        listener_tls: None,
         settings: &GatewaySettings::default(),
     };
     serve(runtime, machine, vec![listener], parts)
@@ -88,6 +90,10 @@ struct Parts<'a> {
     store: Store,
     clock: Clock,
     ready: Ready,
+    /// What signals bring about.
+    signals: SignalPlan,
+    /// TLS on the listeners, if there is any.
+    listener_tls: Option<ServerTls>,
     /// How many connections there may be.
     settings: &'a GatewaySettings,
 }
@@ -102,13 +108,16 @@ fn serve<M: Machine + Send + 'static>(
         store,
         clock,
         ready,
+        signals,
+        listener_tls,
         settings,
     } = parts;
     let tls = ClientTls::new(None);
     match runtime {
         Runtime::Smol => {
             let host = portcullis_smol::Host {
-                signals: Some(SignalPlan::default()),
+                signals: Some(signals),
+                listener_tls,
                 ready,
                 ..portcullis_smol::Host::new(store, tls, clock)
             };
@@ -116,7 +125,8 @@ fn serve<M: Machine + Send + 'static>(
         }
         Runtime::Blocking => {
             let mut host = server::Host {
-                signals: Some(SignalPlan::default()),
+                signals: Some(signals),
+                listener_tls,
                 ready,
                 ..server::Host::new(store, tls, clock)
             };
@@ -140,6 +150,8 @@ impl cli::Runtime for Runtime {
             store,
             clock,
             ready: prepared.ready,
+            signals: prepared.signals,
+            listener_tls: prepared.listener_tls,
             settings: &settings.gateway,
         };
         serve(*self, gateway, prepared.listeners, parts)

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portcullis_blocking::settings::{Environment, Flags, Purpose, Sources, load};
+use portcullis_blocking::settings::{Bind, Environment, Flags, Purpose, Sources, load};
 use portcullis_core::gateway::Gateway;
 use portcullis_core::machine::Machine;
+use portcullis_core::policy::bind;
 use portcullis_core::random::Seed;
 use portcullis_core::secret::Secret;
 use portcullis_core::settings::Settings;
@@ -15,7 +16,7 @@ use super::at_start;
 use crate::child::{environment, set_arguments};
 use crate::play::{Failure, play};
 use crate::split::Split;
-use crate::vector::{TOKEN, Vector};
+use crate::vector::{Surface, TOKEN, Vector};
 use crate::world::core::{CoreWorld, Surroundings};
 use crate::world::network::upstream_address;
 use crate::world::upstreams;
@@ -29,7 +30,7 @@ const STATE: &str = "/portcullis-conformance";
 /// Every mistake in the vector's settings.
 pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
     let flags = Flags {
-        token: vector.auth.then(|| TOKEN.to_owned()),
+        token: (vector.auth && vector.surface == Surface::Gateway).then(|| TOKEN.to_owned()),
         no_auth: !vector.auth,
         state_dir: Some(STATE.into()),
         ..Flags::default()
@@ -46,6 +47,16 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
     let mut settings = loaded.core;
     if let Some(tokens) = &mut settings.auth.tokens {
         tokens.extend(vector.more_tokens.iter().cloned().map(Secret::new));
+    }
+    // The command line sets these two by where it listens and by the state folder.
+    settings.doors.check_host = match &loaded.bind {
+        Bind::Host(host) => bind::parse(host).is_ok_and(|address| address.is_loopback()),
+        _ => false,
+    };
+    if let Some(control) = &mut settings.control {
+        control
+            .token_file
+            .get_or_insert_with(|| format!("{STATE}/control-token"));
     }
     // Virtual time has no time zone of this machine.
     settings.operator.utc_offset_minutes = 0;
