@@ -182,6 +182,12 @@ impl Child {
         format!("{failure} (the gateway {state}; its last log lines: {last:?})")
     }
 
+    /// Whether it is the control plane alone.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.start.command == "control"
+    }
+
     /// Its state folder.
     #[must_use]
     pub fn state(&self) -> &Path {

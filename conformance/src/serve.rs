@@ -10,6 +10,7 @@ use std::sync::Arc;
 use portcullis_blocking::cli::{self, PreparedGateway};
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::remote::Ready;
+use portcullis_blocking::reporting::Reporter;
 use portcullis_blocking::server;
 use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
@@ -80,6 +81,7 @@ pub fn serve_volatile<M: Machine + Send + 'static>(
         ready: Ready::default(),
         signals: SignalPlan::default(),
         listener_tls: None,
+        reports: Reporter::default(),
         settings: &GatewaySettings::default(),
     };
     serve(runtime, machine, vec![listener], parts)
@@ -94,6 +96,8 @@ struct Parts<'a> {
     signals: SignalPlan,
     /// TLS on the listeners, if there is any.
     listener_tls: Option<ServerTls>,
+    /// Who hears what the machine reports.
+    reports: Reporter,
     /// How many connections there may be.
     settings: &'a GatewaySettings,
 }
@@ -110,6 +114,7 @@ fn serve<M: Machine + Send + 'static>(
         ready,
         signals,
         listener_tls,
+        reports,
         settings,
     } = parts;
     let tls = ClientTls::new(None);
@@ -118,6 +123,7 @@ fn serve<M: Machine + Send + 'static>(
             let host = portcullis_smol::Host {
                 signals: Some(signals),
                 listener_tls,
+                reports,
                 ready,
                 ..portcullis_smol::Host::new(store, tls, clock)
             };
@@ -127,6 +133,7 @@ fn serve<M: Machine + Send + 'static>(
             let mut host = server::Host {
                 signals: Some(signals),
                 listener_tls,
+                reports,
                 ready,
                 ..server::Host::new(store, tls, clock)
             };
@@ -152,6 +159,7 @@ impl cli::Runtime for Runtime {
             ready: prepared.ready,
             signals: prepared.signals,
             listener_tls: prepared.listener_tls,
+            reports: prepared.reports,
             settings: &settings.gateway,
         };
         serve(*self, gateway, prepared.listeners, parts)

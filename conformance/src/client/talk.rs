@@ -30,17 +30,7 @@ impl Talk {
     /// # Errors
     /// What the system refused.
     pub fn open(to: SocketAddr, from: Option<SocketAddr>) -> Result<Self, String> {
-        let stream = match from {
-            None => TcpStream::connect_timeout(&to, PATIENCE).map_err(|why| why.to_string()),
-            Some(from) => socket(AddressFamily::INET, SocketType::STREAM, None)
-                .and_then(|fd| {
-                    bind(&fd, &from)?;
-                    connect(&fd, &to)?;
-                    Ok(TcpStream::from(fd))
-                })
-                .map_err(|why| why.to_string()),
-        };
-        let stream = stream.map_err(|why| format!("cannot connect to {to}: {why}"))?;
+        let stream = connect_from(to, from)?;
         let set = stream
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_nodelay(true));
@@ -144,4 +134,19 @@ impl Talk {
         }
         Ok(())
     }
+}
+
+/// A connection to `to`, from the address `from` of this machine if one is given.
+pub(crate) fn connect_from(to: SocketAddr, from: Option<SocketAddr>) -> Result<TcpStream, String> {
+    let stream = match from {
+        None => TcpStream::connect_timeout(&to, PATIENCE).map_err(|why| why.to_string()),
+        Some(from) => socket(AddressFamily::INET, SocketType::STREAM, None)
+            .and_then(|fd| {
+                bind(&fd, &from)?;
+                connect(&fd, &to)?;
+                Ok(TcpStream::from(fd))
+            })
+            .map_err(|why| why.to_string()),
+    };
+    stream.map_err(|why| format!("cannot connect to {to}: {why}"))
 }

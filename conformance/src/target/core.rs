@@ -1,7 +1,9 @@
 //! The core as a target: the gateway in memory, every vector in every splitting, all with the same result byte for byte.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_blocking::settings::{Bind, Environment, Flags, Purpose, Sources, load};
 use portcullis_core::gateway::Gateway;
@@ -41,7 +43,10 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
         set: &set_arguments(&vector.settings),
         flags: &flags,
         working_dir: &PathBuf::from("/"),
-        purpose: Purpose::Gateway,
+        purpose: match vector.surface {
+            Surface::Gateway => Purpose::Gateway,
+            Surface::Control => Purpose::Control,
+        },
     };
     let loaded = load(&sources, Secret::new(TOKEN.into())).map_err(|problems| problems.to_string())?;
     let mut settings = loaded.core;
@@ -53,14 +58,23 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
         Bind::Host(host) => bind::parse(host).is_ok_and(|address| address.is_loopback()),
         _ => false,
     };
+    if vector.surface == Surface::Control {
+        settings.gateway.drain_grace = settings.gateway.drain_grace.min(Duration::from_secs(5));
+    }
     if let Some(control) = &mut settings.control {
-        control
-            .token_file
-            .get_or_insert_with(|| format!("{STATE}/control-token"));
+        control.token_file.get_or_insert_with(|| token_file(vector));
     }
     // Virtual time has no time zone of this machine.
     settings.operator.utc_offset_minutes = 0;
     Ok(settings)
+}
+
+/// Where the command line has the control plane write its token.
+fn token_file(vector: &Vector) -> String {
+    match vector.surface {
+        Surface::Gateway => format!("{STATE}/control-token"),
+        Surface::Control => format!("{STATE}/control/control-token"),
+    }
 }
 
 /// What vectors can refer to.
@@ -69,7 +83,7 @@ fn facts(vector: &Vector) -> Vec<(String, String)> {
     let mut facts = upstreams::facts(addresses.map(|(place, name)| (name, upstream_address(place))));
     facts.extend([
         ("state".to_owned(), STATE.to_owned()),
-        ("tokenFile".to_owned(), format!("{STATE}/control-token")),
+        ("tokenFile".to_owned(), token_file(vector)),
         ("gateway".to_owned(), "127.0.0.1:18789".to_owned()),
         ("port".to_owned(), "18789".to_owned()),
     ]);
@@ -116,7 +130,12 @@ type Transcript = std::collections::BTreeMap<String, Vec<u8>>;
 
 fn play_split(vector: &Vector, settings: &Arc<Settings>, split: Split) -> Result<Transcript, Failure> {
     let settings = Arc::clone(settings);
-    let maker = move |now| -> Box<dyn Machine> { Box::new(Gateway::new(Arc::clone(&settings), Seed([7; 32]), now)) };
+    // Each process of a vector has a seed of its own, the same ones each time.
+    let starts = Cell::new(6_u8);
+    let maker = move |now| -> Box<dyn Machine> {
+        starts.set(starts.get().wrapping_add(1));
+        Box::new(Gateway::new(Arc::clone(&settings), Seed([starts.get(); 32]), now))
+    };
     let base = vector.clone();
     let reader = move |changes: &Map<String, Value>| {
         let mut changed = base.clone();

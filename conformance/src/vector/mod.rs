@@ -227,6 +227,7 @@ impl Vector {
             }
             Action::ExpectDial(dial) if dial.answer != DialAnswer::Accept => Some("it answers a dial in its own way"),
             Action::Open { peer: Some(peer) } if !peer.ip().is_loopback() => Some("its peer is not on this machine"),
+            Action::Open { peer: Some(peer) } if peer.is_ipv6() => Some("its peer has an IPv6 address"),
             Action::Repeat { steps, .. } => {
                 let mut reasons = steps.iter().filter_map(|step| self.why_step_is_core_only(&step.action));
                 reasons.next()

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::upstreams::Upstreams;
 use super::{Taken, World};
 use crate::child::Child;
+use crate::client::talk::connect_from;
 use crate::vector::DialPattern;
 
 /// How long a connection may take to open, and a write to go through.
@@ -114,10 +115,11 @@ impl Socket {
 }
 
 impl World for SocketWorld {
-    fn open(&mut self, name: &str, _peer: Option<SocketAddr>) -> Result<(), String> {
+    fn open(&mut self, name: &str, peer: Option<SocketAddr>) -> Result<(), String> {
         self.sockets.remove(name);
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE);
-        let stream = stream.map_err(|error| format!("cannot connect to {}: {error}", self.address))?;
+        // Ports are the system's to give.
+        let from = peer.map(|peer| SocketAddr::new(peer.ip(), 0));
+        let stream = connect_from(self.address, from)?;
         self.sockets.insert(name.to_owned(), Socket::new(stream)?);
         Ok(())
     }
@@ -200,7 +202,8 @@ impl World for SocketWorld {
         if let Some(child) = &self.child {
             let state = child.state().display();
             facts.push(("state".into(), state.to_string()));
-            facts.push(("tokenFile".into(), format!("{state}/control-token")));
+            let folder = if child.is_control() { "/control" } else { "" };
+            facts.push(("tokenFile".into(), format!("{state}{folder}/control-token")));
         }
         facts
     }

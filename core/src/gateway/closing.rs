@@ -49,7 +49,7 @@ impl Gateway {
         }
         stage.socket.close(code, &reason, bytes);
         let session = core::mem::replace(&mut stage.session, Session::Over);
-        self.session_over(id, &session);
+        self.session_over(now, id, &session);
         self.reports.push(Report::Closed {
             conn: id,
             reason: reason.to_string(),
@@ -81,7 +81,7 @@ impl Gateway {
     fn retire(&mut self, now: Now, id: ConnId, connection: &mut Connection, next: Stage) {
         self.record_close(id, connection);
         match core::mem::replace(&mut connection.stage, next) {
-            Stage::WebSocket(stage) => self.session_over(id, &stage.session),
+            Stage::WebSocket(stage) => self.session_over(now, id, &stage.session),
             // Nobody waits for the answer: the tool is given up.
             Stage::Http(stage) if matches!(stage.exchange, Exchange::Working) => {
                 self.with_tools(now, |tools, cx| tools.closed(cx, id));
@@ -91,7 +91,7 @@ impl Gateway {
         self.release(connection);
     }
 
-    fn session_over(&mut self, id: ConnId, session: &Session) {
+    fn session_over(&mut self, now: Now, id: ConnId, session: &Session) {
         match session {
             Session::Operator(session) => {
                 self.operator.closed(id, session);
@@ -104,14 +104,17 @@ impl Gateway {
                     });
                 }
             }
+            Session::Control(session) => {
+                self.with_control(now, |control, cx| control.closed(cx, id, session));
+            }
             Session::Over => {}
         }
     }
 
-    /// Effects are not held back for a client that takes nothing more.
+    /// Nothing is held back for a client that takes nothing more.
     fn release(&mut self, connection: &mut Connection) {
-        for effect in core::mem::take(&mut connection.held_effects) {
-            self.calls.proceed(effect);
+        for upstream in core::mem::take(&mut connection.held) {
+            self.proceed(upstream);
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Handshake,
     /// The next `tick` and ping are due.
     Tick,
+    /// A session of the control plane wants to be looked at.
+    Control,
     /// The peer must have taken what it was sent, and closed.
     Linger,
 }

@@ -104,15 +104,22 @@ impl Gateway {
         let answer = match self.judge(now, id, connection, request, route) {
             Err(answer) => answer,
             Ok(()) => match route {
-                Route::Operator => match self.judge_upgrade(now, id, connection, request) {
-                    Err(answer) => answer,
-                    Ok(key) => {
-                        return match self.switch(id, connection, &key) {
-                            Some(rest) => Routed::Upgraded(route, rest),
-                            None => Routed::Answered,
-                        };
+                Route::Control if !upgrade => Self::control_upgrade_required(),
+                Route::Operator | Route::Control => {
+                    let judged = match route {
+                        Route::Control => self.judge_control(now, id, connection, request),
+                        _ => self.judge_upgrade(now, id, connection, request),
+                    };
+                    match judged {
+                        Err(answer) => answer,
+                        Ok(key) => {
+                            return match self.switch(id, connection, &key) {
+                                Some(rest) => Routed::Upgraded(route, rest),
+                                None => Routed::Answered,
+                            };
+                        }
                     }
-                },
+                }
                 Route::Health => {
                     let body = self.health(now);
                     self.answer(now, id, connection, &Answer::new(Status::OK, &body));
@@ -128,8 +135,8 @@ impl Gateway {
                     Ok(routed) => return routed,
                     Err(answer) => answer,
                 },
-                Route::Control | Route::Unknown if upgrade => Answer::not_found().closing(),
-                Route::Control | Route::Unknown => Answer::not_found(),
+                Route::Unknown if upgrade => Answer::not_found().closing(),
+                Route::Unknown => Answer::not_found(),
             },
         };
         self.answer(now, id, connection, &answer);

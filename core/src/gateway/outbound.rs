@@ -5,6 +5,8 @@ use super::Gateway;
 use crate::fetch::{FetchAsker, FetchContext, FetchFault, Fetched, Fetches};
 use crate::id::FetchId;
 use crate::outbound::{Asker, ExchangeEvent};
+use crate::outbox::Upstream;
+use crate::providers::{ProviderContext, ProviderEvent, Providers};
 use crate::surfaces::tools::{Context, Tools};
 use crate::time::Now;
 
@@ -39,7 +41,19 @@ impl Gateway {
         act(&mut self.fetches, &mut cx)
     }
 
-    /// Deadlines of exchanges, fetches and tools.
+    /// The providers and what they may use.
+    pub(super) fn providers(&mut self, now: Now) -> (&mut Providers, ProviderContext<'_>) {
+        let context = ProviderContext {
+            now,
+            settings: &self.settings.providers,
+            random: &mut self.random,
+            calls: &mut self.calls,
+            exchanges: &mut self.exchanges,
+        };
+        (&mut self.providers, context)
+    }
+
+    /// Deadlines of exchanges, fetches and tools, and pauses of the providers.
     pub(super) fn outbound_on_time(&mut self, now: Now) {
         if self.exchanges.next_deadline().is_some_and(|at| at <= now.monotonic) {
             self.exchanges.on_deadline(now, &mut self.calls);
@@ -50,24 +64,72 @@ impl Gateway {
         if self.tools.next_deadline().is_some_and(|at| at <= now.monotonic) {
             self.with_tools(now, Tools::on_deadline);
         }
+        if self.providers.next_deadline().is_some_and(|at| at <= now.monotonic) {
+            let (providers, mut cx) = self.providers(now);
+            providers.on_deadline(&mut cx);
+        }
     }
 
-    /// Hands every event to whoever asked. What that causes may have events of its own: they are handed over too.
+    /// Hands every event to whoever asked. What one of them causes is delivered before the next is asked for, so that a
+    /// client that has no room holds back what streams to it.
     pub(super) fn outbound_events(&mut self, now: Now) {
         loop {
-            if let Some((asker, exchange, event)) = self.exchanges.take_event() {
+            if let Some(event) = self.providers.take_event() {
+                self.provider_event(now, event);
+                self.deliver(now);
+            } else if let Some((asker, exchange, event)) = self.exchanges.take_event() {
                 self.count_exchange(asker, &event);
                 match asker {
                     Asker::Fetch => {
                         self.with_fetches(now, |fetches, cx| fetches.exchange_event(cx, exchange, event));
                     }
-                    Asker::Providers => {}
+                    Asker::Providers => {
+                        let (providers, mut cx) = self.providers(now);
+                        providers.exchange_event(&mut cx, exchange, event);
+                    }
                 }
             } else if let Some((asker, fetch, result)) = self.fetches.take_event() {
                 self.fetched(now, asker, fetch, result);
             } else {
                 return;
             }
+        }
+    }
+
+    fn provider_event(&mut self, now: Now, event: ProviderEvent) {
+        match event {
+            ProviderEvent::Chat { id, event } => {
+                let (operator, mut cx) = self.operator(now);
+                operator.chat_event(&mut cx, id, event);
+            }
+            ProviderEvent::Health { ticket, report } => {
+                self.with_control(now, |control, cx| control.health_checked(cx, ticket, &report));
+            }
+        }
+    }
+
+    /// Whether somebody has something to tell.
+    pub(super) fn has_outbound_events(&self) -> bool {
+        self.exchanges.has_events()
+            || self.providers.has_events()
+            || self.fetches.has_events()
+            || self.tools.has_answers()
+    }
+
+    /// What streams to a client without room waits.
+    pub(super) fn hold(&mut self, upstream: Upstream) {
+        match upstream {
+            // It waits for leave anyway.
+            Upstream::Effect(_) => {}
+            Upstream::Chat(id) => self.providers.hold(&mut self.exchanges, id),
+        }
+    }
+
+    /// What streams to a client goes on.
+    pub(super) fn proceed(&mut self, upstream: Upstream) {
+        match upstream {
+            Upstream::Effect(effect) => self.calls.proceed(effect),
+            Upstream::Chat(id) => self.providers.proceed(&mut self.exchanges, id),
         }
     }
 

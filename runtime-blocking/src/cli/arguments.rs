@@ -7,7 +7,7 @@ use super::commands::{Arguments, Command};
 use crate::settings::nearest;
 
 /// Options that take a value, and whether they may be repeated.
-const WITH_VALUE: [(&str, bool); 15] = [
+const WITH_VALUE: [(&str, bool); 18] = [
     ("--bind", false),
     ("--port", false),
     ("--token", false),
@@ -23,20 +23,36 @@ const WITH_VALUE: [(&str, bool); 15] = [
     ("--remote-url", false),
     ("--timeout", false),
     ("--ca", false),
+    ("--fail-on", false),
+    ("--journal", false),
+    ("--interval", false),
 ];
 
 /// Options without a value that are not read before the others.
-const SWITCHES: [&str; 6] = [
+const SWITCHES: [&str; 9] = [
     "--no-auth",
     "--allow-remote",
     "--verbose",
     "--json",
     "--print-token",
     "--show-secret",
+    "--deep",
+    "--once",
+    "--no-probe",
 ];
 
 /// The commands, for help.
-const COMMANDS: [&str; 5] = ["gateway", "control", "call", "config", "token"];
+const COMMANDS: [&str; 9] = [
+    "gateway",
+    "control",
+    "call",
+    "config",
+    "token",
+    "status",
+    "audit",
+    "security",
+    "systemd-unit",
+];
 
 /// What the command line comes to.
 pub(super) enum Parsed {
@@ -249,8 +265,9 @@ mod tests {
             help(&["call", "health", "-h"])
                 .contains("portcullis call agent.run '{\"message\":\"hello\"}' --token TOKEN")
         );
-        for (name, _) in WITH_VALUE {
-            assert!(gateway.contains(name), "{name} is not in the help");
+        let all: String = COMMANDS.iter().map(|command| help(&[command, "-h"])).collect();
+        for name in WITH_VALUE.iter().map(|(name, _)| name).chain(&SWITCHES) {
+            assert!(all.contains(name), "{name} is in no help");
         }
     }
 

@@ -60,7 +60,7 @@ pub(super) fn still_allowed(loaded: &Loaded, address: SocketAddr) -> Result<(), 
     judge(loaded, address).map(drop).map_err(|refusal| refusal.text)
 }
 
-fn chosen(bind: &Bind) -> Result<IpAddr, Refusal> {
+pub(super) fn chosen(bind: &Bind) -> Result<IpAddr, Refusal> {
     match bind {
         Bind::Host(host) => bind::parse(host).map_err(|refusal| Refusal::of_settings(refusal.to_string())),
         Bind::Tailnet => tailnet().ok_or_else(|| {

@@ -25,6 +25,10 @@ pub(super) enum Command {
     Call(CallCommand),
     Config(ConfigCommand),
     Token(TokenCommand),
+    Status(StatusCommand),
+    Audit(AuditCommand),
+    Security(SecurityCommand),
+    SystemdUnit(SystemdUnitCommand),
 }
 
 /// Start a gateway, or with --url look at a remote one.
@@ -234,3 +238,147 @@ pub(super) struct TokenCommand {
     #[argh(switch)]
     pub(super) show_secret: bool,
 }
+
+/// Say how the gateway on this machine is.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "status",
+    help_triggers("-h", "--help"),
+    example = "{command_name}\n{command_name} --json",
+    note = "It finds the gateway by its state folder. Safe to restart means that no turn is under way.",
+    error_code(1, "No gateway runs, or it does not answer."),
+    error_code(2, "It drains, or is not well.")
+)]
+pub(super) struct StatusCommand {
+    /// settings file (JSON5)
+    #[argh(option, arg_name = "file")]
+    pub(super) config: Option<String>,
+    /// folder for state
+    #[argh(option, arg_name = "dir")]
+    pub(super) state_dir: Option<String>,
+    /// file with environment variables, readable by its owner alone
+    #[argh(option, arg_name = "file")]
+    pub(super) env_file: Option<String>,
+    /// milliseconds to wait for an answer (10000)
+    #[argh(option, arg_name = "ms")]
+    pub(super) timeout: Option<String>,
+    /// do not ask the gateway
+    #[argh(switch)]
+    pub(super) no_probe: bool,
+    /// print JSON
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// Audit settings, files and firewall, or verify the audit journal. The same as security audit and security verify.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "audit",
+    help_triggers("-h", "--help"),
+    example = "{command_name}\n{command_name} --deep --json\n{command_name} verify",
+    error_code(1, "Something critical was found, or the journal was tampered with."),
+    error_code(2, "The audit itself failed.")
+)]
+pub(super) struct AuditCommand {
+    /// nothing, or verify
+    #[argh(positional)]
+    pub(super) action: Option<String>,
+    /// settings file (JSON5)
+    #[argh(option, arg_name = "file")]
+    pub(super) config: Option<String>,
+    /// folder for state
+    #[argh(option, arg_name = "dir")]
+    pub(super) state_dir: Option<String>,
+    /// file with environment variables, readable by its owner alone
+    #[argh(option, arg_name = "file")]
+    pub(super) env_file: Option<String>,
+    /// ask the running gateway too
+    #[argh(switch)]
+    pub(super) deep: bool,
+    /// critical (the default), or warn: what makes the exit status 1
+    #[argh(option, arg_name = "severity")]
+    pub(super) fail_on: Option<String>,
+    /// with verify: the journal, when it is not the one of the settings
+    #[argh(option, arg_name = "file")]
+    pub(super) journal: Option<String>,
+    /// print JSON
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+impl From<AuditCommand> for SecurityCommand {
+    fn from(command: AuditCommand) -> Self {
+        Self {
+            action: command.action,
+            config: command.config,
+            state_dir: command.state_dir,
+            env_file: command.env_file,
+            deep: command.deep,
+            fail_on: command.fail_on,
+            journal: command.journal,
+            interval: None,
+            once: false,
+            json: command.json,
+        }
+    }
+}
+
+/// Look at the security of the gateway on this machine: audit, monitor, verify.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "security",
+    help_triggers("-h", "--help"),
+    example = "{command_name} audit\n{command_name} monitor --once\n{command_name} monitor --interval 1h\n{command_name} verify",
+    note = "audit looks at settings, files and firewall; monitor prints two lines every six hours; verify checks the chain of the\n\
+            audit journal. None of them changes anything.",
+    error_code(
+        1,
+        "Something critical was found, there is an issue, or the journal was tampered with."
+    ),
+    error_code(2, "The command itself failed.")
+)]
+pub(super) struct SecurityCommand {
+    /// audit, monitor or verify
+    #[argh(positional)]
+    pub(super) action: Option<String>,
+    /// settings file (JSON5)
+    #[argh(option, arg_name = "file")]
+    pub(super) config: Option<String>,
+    /// folder for state
+    #[argh(option, arg_name = "dir")]
+    pub(super) state_dir: Option<String>,
+    /// file with environment variables, readable by its owner alone
+    #[argh(option, arg_name = "file")]
+    pub(super) env_file: Option<String>,
+    /// with audit: ask the running gateway too
+    #[argh(switch)]
+    pub(super) deep: bool,
+    /// with audit: critical (the default), or warn: what makes the exit status 1
+    #[argh(option, arg_name = "severity")]
+    pub(super) fail_on: Option<String>,
+    /// with verify: the journal, when it is not the one of the settings
+    #[argh(option, arg_name = "file")]
+    pub(super) journal: Option<String>,
+    /// with monitor: between two reports, for example 30m (6h)
+    #[argh(option, arg_name = "time")]
+    pub(super) interval: Option<String>,
+    /// with monitor: one report
+    #[argh(switch)]
+    pub(super) once: bool,
+    /// print JSON
+    #[argh(switch)]
+    pub(super) json: bool,
+}
+
+/// Print a unit file for systemd.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "systemd-unit",
+    help_triggers("-h", "--help"),
+    example = "{command_name} > /etc/systemd/system/portcullis.service"
+)]
+pub(super) struct SystemdUnitCommand {}

@@ -9,10 +9,13 @@ mod commands;
 mod config;
 mod control;
 mod logging;
+mod probe;
 mod reload;
 mod remote;
 mod running;
+mod security;
 mod start;
+mod status;
 mod token;
 
 use std::io::{self, IsTerminal, Write};
@@ -150,6 +153,10 @@ pub fn run(runtime: &dyn Runtime, mut process: Process) -> u8 {
             Command::Control(command) => control::run(runtime, &command, &mut process),
             Command::Config(command) => config::run(&command, &mut process),
             Command::Token(command) => token::run(&command, &mut process),
+            Command::Security(command) => return ended(security::run(&command, &mut process), &mut process),
+            Command::Audit(command) => return ended(security::run(&command.into(), &mut process), &mut process),
+            Command::Status(command) => return ended(status::run(&command, &mut process), &mut process),
+            Command::SystemdUnit(_) => printed(&mut process, UNIT),
         },
     };
     match done {
@@ -159,6 +166,26 @@ pub fn run(runtime: &dyn Runtime, mut process: Process) -> u8 {
             refusal.status
         }
     }
+}
+
+/// The unit file that is shipped.
+const UNIT: &str = include_str!("../../systemd/portcullis.service");
+
+/// The exit status of a command that has several for success.
+fn ended(done: Result<u8, Refusal>, process: &mut Process) -> u8 {
+    done.unwrap_or_else(|refusal| {
+        let _ = writeln!(process.stderr, "{}", refusal.text);
+        refusal.status
+    })
+}
+
+/// Writes to standard output.
+fn printed(process: &mut Process, text: &str) -> Result<(), Refusal> {
+    let written = process
+        .stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| process.stdout.flush());
+    written.map_err(|error| stdout_failed(&error).into())
 }
 
 fn stdout_failed(error: &io::Error) -> String {

@@ -112,7 +112,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
     origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     make_folders(&loaded)?;
-    let running = match running::mark(&loaded.state_dir) {
+    let running = match running::mark(&loaded.state_dir, address) {
         Ok(file) => Some(file),
         Err(error) => {
             log::warn!("other commands cannot find this gateway: {error}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use portcullis_core::secret::Secret;
-use portcullis_core::settings::{AuditSettings, ControlSettings, GatewaySettings, Settings};
+use portcullis_core::settings::{AgentKind, AuditSettings, ControlSettings, GatewaySettings, Settings};
 
 use super::written_hosts;
 use super::{paths, token};
@@ -196,10 +196,20 @@ pub(crate) enum SessionMode {
 pub(crate) struct WrittenAgent {
     pub(crate) id: String,
     pub(crate) display_name: Option<String>,
-    /// A path, or a name to be found on `PATH`.
-    pub(crate) program: String,
-    pub(crate) args: Vec<String>,
+    pub(crate) answers: WrittenKind,
     pub(crate) workspace_dir: Option<PathBuf>,
+}
+
+/// What answers an agent's messages, as a person wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum WrittenKind {
+    Command {
+        /// A path, or a name to be found on `PATH`.
+        program: String,
+        args: Vec<String>,
+    },
+    /// Complete as it is.
+    Provider(AgentKind),
 }
 
 /// A tool that is a program, as a person wrote it; its path is absolute or a name.

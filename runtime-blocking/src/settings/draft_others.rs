@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use log::LevelFilter;
+use portcullis_core::providers::is_model;
 use portcullis_core::secret::Secret;
 use portcullis_core::settings::{HealthProbe, Provider, ProviderKey};
 
@@ -165,9 +166,8 @@ impl Draft {
 /// The name of a model: it becomes a part of URLs and messages.
 pub(crate) fn model(written: &str) -> Result<String, String> {
     let name = written.trim();
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@');
-    if name.is_empty() || name.len() > 120 || !name.chars().all(sound) || name.contains("..") {
-        return Err("must be the name of a model: 1 to 120 letters, digits and - _ . / : @".into());
+    if !is_model(name) {
+        return Err("must be the name of a model: 1 to 128 letters, digits and - . _ ~ : @ + /".into());
     }
     Ok(name.to_owned())
 }

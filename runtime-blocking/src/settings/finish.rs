@@ -14,6 +14,7 @@ use portcullis_core::settings::{Agent, AgentKind, CommandTool, DEFAULT_AGENT, Se
 
 use super::draft::{
     AuthMode, Bind, Draft, SessionMode, Suppression, TailscaleMode, TokenSource, WrittenAgent, WrittenCommand,
+    WrittenKind,
 };
 use super::environment::Environment;
 use super::problem::Problem;
@@ -118,7 +119,12 @@ pub(crate) fn finish(mut draft: Draft, around: Surroundings<'_>, problems: &mut 
         SessionMode::Idle => SessionReset::Idle(draft.session_idle),
         SessionMode::Never => SessionReset::Never,
     };
-    core.control = draft.control_on.then_some(draft.control);
+    let mut control = draft.control;
+    if !control.standalone && control.token_file.is_none() {
+        // Nothing else hands out the token of a control plane that shares the gateway's port.
+        control.token_file = Some(text(&state_dir.join("control-token"), problems));
+    }
+    core.control = draft.control_on.then_some(control);
     if draft.audit_on {
         let logs = state_dir.join("logs");
         let mut audit = draft.audit;
@@ -253,7 +259,16 @@ impl AgentHome<'_> {
 
     fn agent(&mut self, written: WrittenAgent, search: Option<&str>) -> Agent {
         let place = format!("agent {:?}", written.id);
-        let program = program(&written.program, search, format!("{place} command"), self.problems);
+        let kind = match written.answers {
+            WrittenKind::Provider(kind) => kind,
+            WrittenKind::Command { program: name, args } => {
+                let program = program(&name, search, format!("{place} command"), self.problems);
+                AgentKind::Command {
+                    program: text(&program, self.problems),
+                    args,
+                }
+            }
+        };
         let workspace_dir = match &written.workspace_dir {
             None => self.own_folder("workspaces", &written.id),
             Some(folder) => match folder.canonicalize() {
@@ -269,10 +284,7 @@ impl AgentHome<'_> {
             display_name: written.display_name.unwrap_or_else(|| written.id.clone()),
             internal_config_dir: self.own_folder("agents", &written.id),
             workspace_dir,
-            kind: AgentKind::Command {
-                program: text(&program, self.problems),
-                args: written.args,
-            },
+            kind,
             id: written.id,
         }
     }

@@ -168,7 +168,7 @@ fn every_mistake_is_told_at_once_and_no_value_is_shown() {
         "agents.list[1].command: must be a list of texts: the program, then its arguments".into(),
         "agents.list[1].workspacedir: unknown key (did you mean workspaceDir?)".into(),
         "agents.list[2].id: is missing".into(),
-        "agents.list[3]: must be an object {id, displayName, command, workspaceDir}, is a number".into(),
+        "agents.list[3]: must be an object {id, displayName, command, provider, model, systemPrompt, maxHistoryBytes, workspaceDir}, is a number".into(),
         "agents.list[5].id: another agent has this id already".into(),
         format!("agent \"dup\" workspaceDir: {folder}/missing is not a folder; make it first"),
         "agents.workspaceRoots[1]: must be a folder (text), is a number".to_owned(),
@@ -386,6 +386,61 @@ proptest::proptest! {
         reader.at(keys::all().nth(index).unwrap().path, &value);
         reader.at(&text, &value);
     }
+}
+
+#[test]
+fn agents_may_answer_through_providers_and_tools_may_be_programs() {
+    use portcullis_core::settings::ProviderKey;
+    let loaded = load_set(&[
+        "agents=[{id: 'any', provider: 'active'}, {id: 'k', provider: 'kimi', model: 'kimi-k2', systemPrompt: 'Be brief.'}]",
+        "tools.commands=[{name: 'date', command: ['sh', '-c', 'date'], timeoutMs: 500, takesAction: true}]",
+    ])
+    .unwrap();
+    let kinds: Vec<_> = loaded.core.agents.agents.iter().map(|agent| &agent.kind).collect();
+    let [
+        AgentKind::Provider { provider: None, .. },
+        AgentKind::Provider {
+            provider,
+            model,
+            system_prompt,
+            ..
+        },
+    ] = kinds.as_slice()
+    else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!(
+        (*provider, model.as_deref(), system_prompt.as_deref()),
+        (Some(ProviderKey::Kimi), Some("kimi-k2"), Some("Be brief."))
+    );
+    let [tool] = loaded.core.tools.commands.as_slice() else {
+        panic!("one tool")
+    };
+    assert!(tool.program.ends_with("/sh") && tool.takes_action && tool.timeout == Duration::from_millis(500));
+
+    let told = problems(load_set(&[
+        "agents=[{id: 'a', provider: 'gpt'}, {id: 'b', provider: 'kimi', command: ['sh']}, {id: 'c', command: ['sh'], model: 'm'},
+                 {id: 'd', provider: 'kimi', model: '../x'}]",
+        "tools.commands=[{name: 'Date', command: ['sh']}, {name: 'x', command: ['sh'], timeoutMs: 1}, {name: 'x', command: ['no-such-program']}]",
+        "security.audit.suppressions=[{checkid: 'x'}]",
+    ]));
+    for expected in [
+        "--set agents.list[0].provider: must be \"active\", \"kimi\" or \"gemini\"",
+        "--set agents.list[1].command: does not go with provider; keep one of them",
+        "--set agents.list[2].model: goes with provider only",
+        "--set tools.commands[0].name: must have only lower-case letters, digits, '-', '_' and '.'",
+        "--set tools.commands[1].timeoutMs: must be a whole number from 100 to 31536000000",
+        "--set tools.commands[2].name: another tool has this name already",
+        "tool \"x\" command: no-such-program is not on PATH; write the whole path",
+        "--set security.audit.suppressions[0].checkid: unknown key (did you mean checkId?)",
+        "--set security.audit.suppressions[0].checkId: is missing",
+    ] {
+        assert!(told.iter().any(|line| line == expected), "{expected}\nin {told:#?}");
+    }
+    assert!(
+        told.iter()
+            .any(|line| line.starts_with("--set agents.list[3].model: must be the name of a model"))
+    );
 }
 
 #[test]

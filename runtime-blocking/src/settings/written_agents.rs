@@ -1,12 +1,26 @@
 //! The list of agents as a person writes it. Whether programs and folders exist is looked at later (`finish`).
 
+use portcullis_core::settings::{AgentKind, ProviderKey};
 use serde_json::Value;
 
-use super::draft::{Draft, WrittenAgent};
+use super::draft::{Draft, WrittenAgent, WrittenKind};
+use super::draft_others::model;
 use super::problem::Problem;
 use super::written_entry::{self, Entry};
 
-const FIELDS: &[&str] = &["id", "displayName", "command", "workspaceDir"];
+const FIELDS: &[&str] = &[
+    "id",
+    "displayName",
+    "command",
+    "provider",
+    "model",
+    "systemPrompt",
+    "maxHistoryBytes",
+    "workspaceDir",
+];
+/// A longer one would be most of a request.
+const MAX_PROMPT_CHARS: usize = 32_768;
+const DEFAULT_HISTORY_BYTES: u64 = 65_536;
 
 /// Replaces the draft's agents by those of `value`; tells what is wrong with each.
 pub(crate) fn read(draft: &mut Draft, place: &str, value: &Value, problems: &mut Vec<Problem>) {
@@ -31,14 +45,54 @@ fn agent(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenAgent> {
     let workspace_dir = entry
         .text("workspaceDir", 4_096)
         .map(|written| draft.absolute(&written));
-    let (program, args) = entry.command("command")?;
+    let answers = kind(draft, entry)?;
     Some(WrittenAgent {
         id: id?,
         display_name,
-        program: draft.program(program),
-        args,
+        answers,
         workspace_dir,
     })
+}
+
+fn kind(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenKind> {
+    if !entry.has("provider") {
+        for name in ["model", "systemPrompt", "maxHistoryBytes"] {
+            if entry.has(name) {
+                entry.problem(name, "goes with provider only");
+            }
+        }
+        let (program, args) = entry.command("command")?;
+        let program = draft.program(program);
+        return Some(WrittenKind::Command { program, args });
+    }
+    if entry.has("command") {
+        entry.problem("command", "does not go with provider; keep one of them");
+    }
+    let model = entry.text("model", 120).filter(|written| match model(written) {
+        Ok(_) => true,
+        Err(what) => {
+            entry.problem("model", what);
+            false
+        }
+    });
+    let system_prompt = entry.text("systemPrompt", MAX_PROMPT_CHARS);
+    let history = entry.number("maxHistoryBytes", 0..=16_777_216, DEFAULT_HISTORY_BYTES);
+    let provider = match entry.text("provider", 40)?.as_str() {
+        "active" => None,
+        name => match ProviderKey::parse(name) {
+            Some(key) => Some(key),
+            None => {
+                entry.problem("provider", "must be \"active\", \"kimi\" or \"gemini\"");
+                return None;
+            }
+        },
+    };
+    Some(WrittenKind::Provider(AgentKind::Provider {
+        provider,
+        model,
+        system_prompt,
+        max_history_bytes: usize::try_from(history).unwrap_or(usize::MAX),
+    }))
 }
 
 /// Ids become names of folders and parts of session keys.

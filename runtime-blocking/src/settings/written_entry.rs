@@ -58,6 +58,10 @@ impl Entry<'_> {
         }
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
     /// A text of 1 to `most` characters; `None` when it is missing, and a mistake when it is anything else.
     pub(crate) fn text(&mut self, name: &str, most: usize) -> Option<String> {
         match self.fields.get(name)? {

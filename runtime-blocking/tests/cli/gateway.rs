@@ -114,6 +114,8 @@ fn refusals_say_why_print_nothing_else_and_leave_nothing_behind() {
         let ended = start(&scratch, line, &runtime);
         assert!(!ended.succeeded && ended.stdout.is_empty(), "{line:?}");
         assert!(ended.stderr.contains(what), "{line:?}: {}", ended.stderr);
+        let is_settings = !line.contains(&"203.0.113.7") && !line.contains(&"--timeout");
+        assert_eq!(ended.status, if is_settings { 78 } else { 1 }, "{line:?}");
         assert!(!scratch.path().join("state").exists(), "{line:?}");
     }
 }

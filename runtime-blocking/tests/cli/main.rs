@@ -11,6 +11,7 @@ mod binary;
 mod call;
 mod config;
 mod control;
+mod control_binary;
 mod fake_gateway;
 mod gateway;
 mod process;

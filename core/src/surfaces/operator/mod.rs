@@ -3,6 +3,7 @@
 //! It never sees a socket: messages come in as text, answers go out through the outbox. Spec: `spec/operator.md`.
 
 mod connect;
+mod dialect;
 mod handshake;
 mod inputs;
 mod params;
@@ -34,14 +35,16 @@ use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
-use crate::fetch::{Asking, FetchContext, FetchFault, Fetched, Fetches};
+use crate::fetch::{FetchContext, FetchFault, Fetched, Fetches};
 use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
 use crate::metrics::Metrics;
+use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::forwarded::Client;
+use crate::providers::{ProviderContext, Providers};
 use crate::queries::{Advance, AgentList, Health, HistoryParams, ListParams, Queries, QueryKey, Refused};
 use crate::random::Random;
 use crate::report::Report;
@@ -66,14 +69,30 @@ pub struct Context<'a> {
     pub calls: &'a mut Calls,
     /// Where URLs are fetched.
     pub fetches: &'a mut Fetches,
-    /// Where the fetches ask.
-    pub exchanges: &'a mut dyn Asking,
+    /// Where requests to other servers go.
+    pub exchanges: &'a mut Exchanges,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
     /// Where records for the journal go.
     pub audit: &'a mut Vec<AuditRecord>,
     /// What is counted.
     pub metrics: &'a mut Metrics,
+    /// Who answers for agents that are providers.
+    pub providers: &'a mut Providers,
+}
+
+impl Context<'_> {
+    /// The providers and what they may use.
+    fn providers(&mut self) -> (&mut Providers, ProviderContext<'_>) {
+        let context = ProviderContext {
+            now: self.now,
+            settings: &self.settings.providers,
+            random: self.random,
+            calls: self.calls,
+            exchanges: self.exchanges,
+        };
+        (self.providers, context)
+    }
 }
 
 /// What an upgraded request told about its sender.
@@ -248,9 +267,20 @@ impl Operator {
                     self.clients += 1;
                     let started_at = self.started.wall.0;
                     let uptime = self.uptime_ms(cx.now);
-                    let hello = handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
-                    cx.outbox
-                        .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                    let ready = &accepted.ready;
+                    match ready.dialect {
+                        Some(version) => {
+                            let hello = dialect::hello(cx.settings, version, &awaiting.conn_id, uptime, ready.scopes);
+                            cx.outbox
+                                .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                        }
+                        None => {
+                            let hello =
+                                handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
+                            cx.outbox
+                                .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                        }
+                    }
                     cx.metrics.operator_handshakes.add(0, 1);
                     cx.reports.push(Report::Authenticated {
                         conn,
@@ -277,7 +307,8 @@ impl Operator {
 
     /// The checks of section 5, in their order.
     fn request(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &mut Session, text: &str) {
-        let frame = match RequestFrame::parse(text) {
+        let traced = session.speaks_dialect();
+        let frame = match RequestFrame::parse(text, traced) {
             Ok(frame) => frame,
             Err(reason) => return refuse(cx, conn, session, "invalid", &WireError::invalid(reason)),
         };
@@ -377,11 +408,12 @@ impl Operator {
     }
 
     /// It is time for a client's `tick`.
-    pub fn tick(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+    pub fn tick(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &Session) {
         self.event_seq += 1;
+        let traced = session.speaks_dialect();
         let tick = Tick {
             ts: cx.now.wall.0,
-            uptime_ms: self.uptime_ms(cx.now),
+            uptime_ms: (!traced).then(|| self.uptime_ms(cx.now)),
         };
         cx.outbox
             .text(conn, |out| write_event(out, "tick", &tick, Some(self.event_seq)));

@@ -304,6 +304,12 @@ impl Tools {
         }
     }
 
+    /// Whether [`Self::take_answer`] has one.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     /// The next answer to write.
     pub fn take_answer(&mut self) -> Option<(ConnId, HttpAnswer)> {
         self.answers.pop_front()

@@ -115,8 +115,8 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
     origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     let state_dir = make_folders(&loaded)?;
-    let running =
-        running::mark(&state_dir).inspect_err(|error| log::warn!("the state folder cannot be marked: {error}"));
+    let running = running::mark(&state_dir, address)
+        .inspect_err(|error| log::warn!("the state folder cannot be marked: {error}"));
     let supervisor = Supervisor::of(process.environment.get("NOTIFY_SOCKET").map(AsRef::as_ref));
     let teller = teller(command, process, &origin, address, tls.is_some());
     let settings = Arc::new(loaded.core.clone());

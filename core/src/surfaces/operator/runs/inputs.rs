@@ -18,6 +18,7 @@ use crate::effect::{Completion, Effect, Outcome};
 use crate::fetch::{FetchAsker, FetchFault, Fetched, SourceKind, check_count, check_inline};
 use crate::id::FetchId;
 use crate::json::write_string;
+use crate::providers::{ChatMessage, ChatPart, Role};
 use crate::report::Report;
 use crate::settings::AgentKind;
 use crate::surfaces::operator::inputs::{self, Input, MAX_TOTAL_BYTES, Source, extension, is_text};
@@ -283,6 +284,20 @@ impl Run {
             out.extend_from_slice(b"]");
         }
         Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// What a provider is told: the same, with images and files as parts of their own.
+    pub(super) fn chat_message(&self) -> ChatMessage {
+        let mut message = ChatMessage::text(Role::User, self.prompt());
+        let inline = self.inputs.all().filter_map(|(_, _, part)| match &part.content {
+            Content::Inline(bytes) => Some(ChatPart::Inline {
+                mime: part.mime.clone(),
+                bytes: bytes.clone(),
+            }),
+            Content::Text(..) | Content::File(_) => None,
+        });
+        message.parts.extend(inline);
+        message
     }
 
     /// The paths of the attachments, one a line, where there are any.

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! agent.run -> AwaitingIndex? -> Replaying -> answered from the store
-//!                 |-> Queued? -> FetchingInput* -> AwaitingSweep? -> WritingInput* -> CheckingDir? -> FindingId? -> FindingSession -> CountingSessions? -> OpeningSession?
-//!                                                                  -> Working -> Recording? -> Committing -> answered
+//!                 |-> Queued? -> FetchingInput* -> AwaitingSweep? -> WritingInput* -> CheckingDir? -> FindingId?
+//!                     -> FindingSession -> CountingSessions? -> OpeningSession? -> ReadingHistory? -> Working
+//!                     -> Recording? -> Committing -> answered
 //! ```
 //! Nothing is answered as done before its transcript and its result are on disk. Spec: `spec/operator.md` sections 6 to 8.
 
@@ -13,6 +14,7 @@ mod index;
 mod inputs;
 mod open;
 mod output;
+mod provider;
 mod start;
 mod work;
 
@@ -33,7 +35,7 @@ use super::params::RunParams;
 use super::wire::{Waiter, WireError};
 use super::{Context, Operator, Pending};
 use crate::effect::{Effect, ExitStatus, Outcome};
-use crate::id::{ConnId, EffectId};
+use crate::id::{ChatId, ConnId, EffectId};
 use crate::sessions::Session;
 use crate::settings::Agent;
 use crate::store::Expect;
@@ -53,6 +55,8 @@ pub(super) struct Runs {
     queue: VecDeque<RunKey>,
     /// Runs that have a place.
     placed: BTreeSet<RunKey>,
+    /// The runs of chats under way.
+    chats: BTreeMap<ChatId, RunKey>,
     /// When a working run is stopped.
     deadlines: BTreeSet<(Instant, RunKey)>,
 }
@@ -76,6 +80,8 @@ struct Run {
     step: Step,
     /// The effect whose outcome is awaited.
     effect: Option<EffectId>,
+    /// The chat whose end is awaited.
+    chat: Option<ChatId>,
     /// Why the run must end early.
     stop: Option<Stop>,
     deadline: Option<Instant>,
@@ -105,6 +111,7 @@ enum Step {
     FindingSession { key: String },
     CountingSessions { key: String },
     OpeningSession,
+    ReadingHistory,
     Working,
     Recording,
     Committing,
@@ -181,6 +188,7 @@ impl Operator {
                 Step::FindingSession { key } => operator.session_found(cx, run, key, outcome),
                 Step::CountingSessions { key } => operator.sessions_counted(cx, run, &key, outcome),
                 Step::OpeningSession => operator.session_opened(cx, run, outcome),
+                Step::ReadingHistory => operator.history_read(cx, run, outcome),
                 Step::Working => operator.worked(cx, run, outcome),
                 Step::Recording => operator.recorded(cx, run, outcome),
                 Step::Committing => operator.committed(cx, run, outcome),

@@ -71,6 +71,7 @@ impl Operator {
             started: cx.now,
             step: Step::AwaitingIndex,
             effect: None,
+            chat: None,
             stop: None,
             deadline: None,
             working_dir: None,

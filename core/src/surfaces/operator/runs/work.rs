@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::{Flow, Run, RunKey, Step, Stop};
 use crate::effect::{Completion, Effect, ExitStatus, FaultKind, Outcome, OutputStream, Progress, Spawn};
 use crate::id::{ConnId, EffectId};
+use crate::outbox::Upstream;
 use crate::settings::AgentKind;
 use crate::surfaces::operator::wire::{AgentStream, WireError, write_event};
 use crate::surfaces::operator::{Context, Operator, shutdown};
@@ -24,9 +25,7 @@ impl Operator {
                 self.record(cx, run)
             }
             AgentKind::Command { program, args } => {
-                let deadline = cx.now.monotonic.plus(cx.settings.agents.run_timeout);
-                run.deadline = Some(deadline);
-                self.runs.deadlines.insert((deadline, run.key));
+                self.limit_time(cx, run);
                 let dir = run
                     .working_dir
                     .clone()
@@ -41,7 +40,18 @@ impl Operator {
                 };
                 self.start_for(cx, run, Step::Working, Effect::Spawn(spawn))
             }
+            AgentKind::Provider { max_history_bytes, .. } => {
+                self.limit_time(cx, run);
+                self.ask_provider(cx, run, max_history_bytes)
+            }
         }
+    }
+
+    /// From now on the work has only so much time.
+    fn limit_time(&mut self, cx: &Context<'_>, run: &mut Run) {
+        let deadline = cx.now.monotonic.plus(cx.settings.agents.run_timeout);
+        run.deadline = Some(deadline);
+        self.runs.deadlines.insert((deadline, run.key));
     }
 
     /// The program wrote something.
@@ -66,7 +76,7 @@ impl Operator {
         }
         let chunk = run.output.push(*which, bytes);
         stream(cx, run.caller, &run.run_id, *which, chunk);
-        cx.outbox.proceed_when_taken(run.caller, effect);
+        cx.outbox.proceed_when_taken(run.caller, Upstream::Effect(effect));
     }
 
     pub(super) fn worked(&mut self, cx: &mut Context<'_>, run: &mut Run, outcome: Outcome) -> Flow {
@@ -120,12 +130,16 @@ impl Operator {
                 true
             }
             _ => {
-                // A run that is being stopped starts nothing further, so its effect is cancelled once.
-                if run.stop.is_none()
-                    && let Some(effect) = run.effect
-                {
+                // A run that is being stopped starts nothing further, so what it waits for is cancelled once.
+                if run.stop.is_none() {
                     run.stop = Some(stop);
-                    cx.calls.cancel(effect);
+                    if let Some(effect) = run.effect {
+                        cx.calls.cancel(effect);
+                    }
+                    if let Some(chat) = run.chat {
+                        let (providers, mut context) = cx.providers();
+                        providers.cancel(&mut context, chat);
+                    }
                 }
                 true
             }
@@ -202,7 +216,7 @@ fn environment(run: &Run) -> Vec<(String, String)> {
     .collect()
 }
 
-fn stream(cx: &mut Context<'_>, caller: ConnId, run_id: &str, which: OutputStream, chunk: &str) {
+pub(super) fn stream(cx: &mut Context<'_>, caller: ConnId, run_id: &str, which: OutputStream, chunk: &str) {
     if !chunk.is_empty() {
         let payload = AgentStream {
             run_id,

@@ -3,6 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use base64::Engine;
 use bytes::Bytes;
@@ -11,13 +12,14 @@ use serde_json::value::RawValue;
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::auth::Authenticator;
 use crate::calls::Calls;
-use crate::effect::{Completion, Effect, ExitStatus, Fault, FaultKind, Outcome, Spawn};
-use crate::fetch::{Asking, FetchAsker, Fetches};
-use crate::id::{ConnId, EffectId, ExchangeId};
-use crate::machine::Output;
+use crate::effect::{Completion, Dial, DialTo, Effect, ExitStatus, Fault, FaultKind, Outcome, Spawn};
+use crate::fetch::{FetchAsker, Fetches};
+use crate::id::{ConnId, EffectId};
+use crate::machine::{Output, Peer};
 use crate::metrics::Metrics;
-use crate::outbound::{ClientResponse, Exchange, ExchangeEvent};
+use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
+use crate::providers::{ChatPart, Providers, Role};
 use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::{Agent, AgentKind, Settings};
@@ -25,27 +27,6 @@ use crate::store::{Op, Reply, StoreReply, Version};
 use crate::surfaces::operator::params::RunParams;
 use crate::surfaces::operator::{Context, Operator};
 use crate::time::{Instant, Now, UnixMillis};
-
-/// Servers that answer when told.
-#[derive(Default)]
-struct Servers {
-    asked: Vec<(ExchangeId, Exchange)>,
-    cancelled: Vec<ExchangeId>,
-    count: u64,
-}
-
-impl Asking for Servers {
-    fn start(&mut self, _: Now, _: &mut Calls, exchange: Exchange) -> ExchangeId {
-        self.count += 1;
-        let id = ExchangeId::new(self.count).unwrap();
-        self.asked.push((id, exchange));
-        id
-    }
-
-    fn cancel(&mut self, _: &mut Calls, exchange: ExchangeId) {
-        self.cancelled.push(exchange);
-    }
-}
 
 struct Rig {
     settings: Arc<Settings>,
@@ -56,7 +37,12 @@ struct Rig {
     outbox: Outbox,
     calls: Calls,
     fetches: Fetches,
-    servers: Servers,
+    exchanges: Exchanges,
+    providers: Providers,
+    /// Servers that wait for an answer: what was dialled for, by address.
+    dialled: Vec<(EffectId, SocketAddr)>,
+    /// How many servers were dialled.
+    servers: u64,
     audit: Vec<AuditRecord>,
     metrics: Metrics,
     runs: u32,
@@ -92,6 +78,7 @@ impl Rig {
         let (mut random, mut calls) = (Random::new(Seed([1; 32])), Calls::default());
         let mut rig = Self {
             operator: Operator::new(&settings, now, &mut calls),
+            providers: Providers::new(&settings.providers),
             auth: Authenticator::new(&settings.auth, &mut random),
             settings: Arc::new(settings),
             now,
@@ -99,7 +86,9 @@ impl Rig {
             outbox: Outbox::new(1_000_000),
             calls,
             fetches: Fetches::default(),
-            servers: Servers::default(),
+            exchanges: Exchanges::default(),
+            dialled: Vec::new(),
+            servers: 0,
             audit: Vec::new(),
             metrics: Metrics::default(),
             runs: 0,
@@ -122,7 +111,8 @@ impl Rig {
             outbox: &mut self.outbox,
             calls: &mut self.calls,
             fetches: &mut self.fetches,
-            exchanges: &mut self.servers,
+            exchanges: &mut self.exchanges,
+            providers: &mut self.providers,
             reports: &mut self.reports,
             audit: &mut self.audit,
             metrics: &mut self.metrics,
@@ -150,6 +140,12 @@ impl Rig {
 
     fn settle(&mut self) {
         loop {
+            while let Some((_, id, event)) = self.exchanges.take_event() {
+                self.with(|_, cx| {
+                    let (fetches, mut fetch_cx) = cx.fetching();
+                    fetches.exchange_event(&mut fetch_cx, id, event);
+                });
+            }
             while let Some((asker, id, event)) = self.fetches.take_event() {
                 assert_eq!(asker, FetchAsker::Operator);
                 self.with(|operator, cx| operator.fetch_event(cx, id, event));
@@ -163,6 +159,14 @@ impl Rig {
             let outcome = match *what {
                 Effect::Spawn(spawn) => {
                     self.spawned.push((effect, spawn));
+                    continue;
+                }
+                Effect::Dial(Dial {
+                    to: DialTo::Tcp(address),
+                    ..
+                }) => {
+                    self.servers += 1;
+                    self.dialled.push((effect, address));
                     continue;
                 }
                 Effect::Store(batch) => {
@@ -200,27 +204,29 @@ impl Rig {
         self.with(|operator, cx| operator.completed(cx, effect, outcome));
     }
 
-    /// The server that was asked first answers.
-    fn serve(&mut self, status: u16, mime: &str, body: &[u8]) {
-        let (id, _) = self.servers.asked.remove(0);
-        let head = ClientResponse {
-            status,
-            reason: "OK".into(),
-            headers: alloc::vec![("content-type".into(), mime.into())],
-        };
-        let mut events = alloc::vec![ExchangeEvent::Head(head)];
-        events.extend(
-            body.chunks(65_536)
-                .map(|piece| ExchangeEvent::Body(Bytes::copy_from_slice(piece))),
-        );
-        events.push(ExchangeEvent::End);
-        for event in events {
-            self.with(|_, cx| {
-                let (fetches, mut fetch_cx) = cx.fetching();
-                fetches.exchange_event(&mut fetch_cx, id, event);
-            });
+    /// The server that was dialled first answers; what it was asked for.
+    fn serve(&mut self, status: u16, mime: &str, body: &[u8]) -> String {
+        let (effect, address) = self.dialled.remove(0);
+        let conn = ConnId::new(1_000 + self.servers).unwrap();
+        let peer = Peer::Tcp(address);
+        let dialled = Ok(Completion::Dialled { conn, peer });
+        self.exchanges.completed(self.now, &mut self.calls, effect, dialled);
+        let mut asked = String::new();
+        while let Some(output) = self.exchanges.take_output() {
+            if let Output::Transmit { bytes, .. } = output {
+                asked.push_str(core::str::from_utf8(&bytes).unwrap());
+            }
         }
-        self.settle();
+        let length = body.len();
+        let head = alloc::format!("HTTP/1.1 {status} OK\r\nContent-Type: {mime}\r\nContent-Length: {length}\r\n\r\n");
+        let mut bytes = [head.as_bytes(), body].concat();
+        for piece in bytes.chunks_mut(16_384) {
+            if self.exchanges.owns(conn) {
+                self.exchanges.received(self.now, conn, piece);
+            }
+            self.settle();
+        }
+        asked
     }
 
     /// What was written to the client, frame headers and all, since the last look.
@@ -314,12 +320,15 @@ fn urls_are_fetched_one_after_the_other_before_anything_else() {
     ];
     rig.run("goat", &alloc::format!("[{}]", inputs.join(",")));
     assert_eq!(rig.operator.runs(), 1, "it counts from the start");
-    assert_eq!(rig.servers.asked.len(), 1, "one at a time");
-    assert_eq!(rig.servers.asked[0].1.request.url.target, "/one?secret");
-    rig.serve(200, "text/html", b"<p>1");
-    assert_eq!(rig.servers.asked[0].1.request.url.target, "/three");
+    assert_eq!(rig.dialled.len(), 1, "one at a time");
+    let asked = rig.serve(200, "text/html", b"<p>1");
+    assert!(
+        asked.starts_with("GET /one?secret HTTP/1.1\r\nHost: 1.1.1.1\r\n"),
+        "{asked}"
+    );
     assert!(!rig.told().contains("agent.stream"));
-    rig.serve(200, "application/octet-stream", PNG);
+    let asked = rig.serve(200, "application/octet-stream", PNG);
+    assert!(asked.starts_with("GET /three "), "{asked}");
     let told = rig.told();
     for line in [
         "[input_file 1 of 3: (text/html, 4 bytes, from https://1.1.1.1); untrusted",
@@ -360,14 +369,14 @@ fn violations_end_the_run_before_it_begins() {
         rig.run("program", &alloc::format!("[{inputs}]"));
         assert_eq!(rig.refusal(), text);
     }
-    assert_eq!(rig.servers.count, 0, "nothing is fetched for what is refused anyway");
+    assert_eq!(rig.servers, 0, "nothing is fetched for what is refused anyway");
     let blocked = url("input_file", "http://127.0.0.1/");
     rig.run("program", &alloc::format!("[{blocked}]"));
     assert_eq!(
         rig.refusal(),
         "Blocked hostname or private/internal/special-use IP address"
     );
-    assert_eq!(rig.servers.count, 0, "and nobody is asked for what is blocked");
+    assert_eq!(rig.servers, 0, "and nobody is asked for what is blocked");
     let last = rig.audit.last().unwrap();
     assert_eq!(
         (last.event, last.run_id.as_deref()),
@@ -445,6 +454,27 @@ fn a_program_finds_attachments_in_files_that_go_with_the_run() {
 }
 
 #[test]
+fn a_provider_gets_attachments_as_parts_of_the_message() {
+    let mut rig = Rig::new(settings());
+    let inputs = [
+        data("input_file", "text/plain", b"inside"),
+        data("input_image", "image/png", PNG),
+    ];
+    rig.run("program", &alloc::format!("[{}]", inputs.join(",")));
+    let run = rig.operator.runs.live.values_mut().next().unwrap();
+    let part = run.inputs.parts[1].1.as_mut().unwrap();
+    // As it is for an agent that is no program: nothing is laid into files.
+    part.content = super::Content::Inline(Bytes::from_static(PNG));
+    let message = run.chat_message();
+    assert_eq!(message.role, Role::User);
+    let [ChatPart::Text(text), ChatPart::Inline { mime, bytes }] = message.parts.as_slice() else {
+        panic!("{message:?}")
+    };
+    assert!(text.contains("\ninside\n") && text.ends_with("; it is attached]"));
+    assert_eq!((mime.as_str(), bytes.as_ref()), ("image/png", PNG));
+}
+
+#[test]
 fn an_attachment_that_cannot_be_written_ends_the_run() {
     let mut rig = Rig::new(settings());
     let id = "r";
@@ -482,9 +512,11 @@ fn a_run_is_cancelled_while_its_inputs_are_fetched() {
         "program",
         &alloc::format!("[{}]", url("input_file", "https://1.1.1.1/")),
     );
-    let exchange = rig.servers.asked[0].0;
+    let (dial, _) = rig.dialled[0];
     assert!(rig.with(|operator, cx| operator.cancel_run(cx, CONN, &[0; 32], false, "r0")));
-    assert_eq!(rig.servers.cancelled, [exchange]);
+    let cancelled = core::iter::from_fn(|| rig.calls.take_output());
+    let cancelled = cancelled.filter(|output| matches!(output, Output::Cancel { effect } if *effect == dial));
+    assert_eq!(cancelled.count(), 1);
     assert!(rig.told().contains("run was cancelled"));
     rig.serve(200, "text/plain", b"late");
     assert!(rig.spawned.is_empty() && rig.operator.runs() == 0);
