@@ -91,6 +91,15 @@ impl Gateway {
                 )
             })?;
         }
+        // The control plane's list of addresses comes before everything else: who is not in it learns that and no more.
+        if route == Route::Control
+            && self
+                .control
+                .as_ref()
+                .is_some_and(|control| !control.trusts(connection.client))
+        {
+            return Ok(());
+        }
         if !is_admitted(connection.client, doors.allowed_networks.as_deref()) {
             return Err(Shut::new(
                 Answer::stranger(),

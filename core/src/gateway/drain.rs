@@ -118,6 +118,7 @@ impl Gateway {
                 });
                 let (operator, mut cx) = self.operator(now);
                 operator.stop(&mut cx);
+                self.with_control(now, |control, cx| control.stop(cx));
                 self.stop_tools(now);
                 self.answer_tools(now);
                 // What can end at once has ended then.
@@ -140,7 +141,10 @@ impl Gateway {
                     ..drain
                 });
             }
-            Phase::Writing(until) if until <= now.monotonic => self.journal = None,
+            Phase::Writing(until) if until <= now.monotonic => {
+                // What could not be written is lost: whoever waits for the end is told so.
+                self.journal_lost |= self.journal.take().is_some_and(|journal| !journal.is_flushed());
+            }
             _ => {}
         }
     }
@@ -204,7 +208,7 @@ impl Gateway {
 
     /// Whether all work came to its end.
     pub(super) fn ended_clean(&self) -> bool {
-        self.operator.lost_runs() == 0 && self.lost_calls == 0
+        self.operator.lost_runs() == 0 && self.lost_calls == 0 && !self.journal_lost
     }
 
     pub(super) const fn next_drain_deadline(&self) -> Option<Instant> {

@@ -79,6 +79,8 @@ pub struct Gateway {
     control: Option<Control>,
     /// Tool calls that were cut short because the gateway went away.
     lost_calls: u32,
+    /// The gateway ended before its last records were on disk.
+    journal_lost: bool,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -133,6 +135,7 @@ impl Gateway {
             providers: Providers::new(&settings.providers),
             control,
             lost_calls: 0,
+            journal_lost: false,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -169,6 +172,8 @@ impl Gateway {
                 setting: "gateway.allowedNetworks",
             });
             self.metrics.turned_away.add(1, 1);
+            let stranger = Connection::new(peer, now.wall, Counted::No(TurnedAway::Stranger));
+            self.reject(now, id, &stranger, None, "address_not_allowed");
             Counted::No(TurnedAway::Stranger)
         } else if self.draining.is_some() {
             Counted::No(TurnedAway::NoRoom)

@@ -80,9 +80,9 @@ impl Gateway {
     pub(super) fn record_close(&mut self, id: ConnId, connection: &Connection) {
         let surface = match &connection.stage {
             Stage::WebSocket(stage) => match &stage.session {
-                Session::Operator(_) | Session::Over => Surface::Ws,
-                // The surface tells it itself.
-                Session::Control(_) => return,
+                Session::Operator(_) => Surface::Ws,
+                // The surface tells it itself; and what was closed by us was told then.
+                Session::Control(_) | Session::Over => return,
             },
             Stage::Http(_) | Stage::Flushing | Stage::Ended => return,
         };

@@ -55,7 +55,8 @@ impl Gateway {
             return Err(Answer::bad_request());
         };
         let origin = origin::present(origin);
-        let who = Guesser::of(Scope::SharedSecret, connection.client, origin);
+        let page = origin::counted(origin, request.host(), &self.settings.gateway.allowed_origins);
+        let who = Guesser::of(Scope::SharedSecret, connection.client, page);
         if let Some(left) = self.auth.locked_for(now.monotonic, who) {
             self.reject(now, id, connection, Some(request), "rate_limited");
             return Err(Answer::locked_out(left).closing());

@@ -162,7 +162,11 @@ fn check_credential(
     if !cx.auth.is_required() || (presented.is_none() && awaiting.vouched_for) {
         return Ok(());
     }
-    let origin = origin::present(awaiting.origin.as_deref());
+    let origin = origin::counted(
+        awaiting.origin.as_deref(),
+        awaiting.host.as_deref(),
+        &cx.settings.gateway.allowed_origins,
+    );
     let who = Guesser::of(Scope::SharedSecret, awaiting.client, origin);
     let verdict = match presented {
         Some(_) => cx.auth.judge(cx.now.monotonic, who, presented),
