@@ -98,17 +98,15 @@ impl Gateway {
 
     /// Takes every step whose time has come: one may make the next possible, with no input between them.
     pub(super) fn drain_further(&mut self, now: Now) {
-        loop {
-            let before = self.draining;
-            self.drain_step(now);
-            if self.draining == before {
+        while let Some(before) = self.draining {
+            self.drain_step(now, before);
+            if self.draining == Some(before) {
                 return;
             }
         }
     }
 
-    fn drain_step(&mut self, now: Now) {
-        let Some(drain) = self.draining else { return };
+    fn drain_step(&mut self, now: Now, drain: Drain) {
         let idle = self.work() == 0;
         match drain.phase {
             Phase::Grace(until) if !idle && until <= now.monotonic => {
