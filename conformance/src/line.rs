@@ -65,10 +65,11 @@ impl Line {
             Action::Upgrade(upgrade) => upgrade_request(upgrade),
             Action::Json(value) => frames::client_frame(1, bindings.fill(value)?.to_string().as_bytes()),
             Action::Frame(frame) => {
-                let payload = match &frame.payload {
+                let mut payload = match &frame.payload {
                     Payload::Text(text) => bindings.fill_text(text).into_bytes(),
                     Payload::Bytes(bytes) => bytes.clone(),
                 };
+                payload.resize(payload.len().max(frame.pad_to), b' ');
                 self.close_sent |= frame.opcode == 8;
                 let first = if frame.fin { 0x80 } else { 0 } | frame.rsv << 4 | frame.opcode;
                 frames::encode(first, &payload, frame.masked, frame.length, frame.length_bits)

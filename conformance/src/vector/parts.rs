@@ -7,7 +7,13 @@ use super::action::{Action, Body, ClosePattern, Frame, Payload, Request, Respons
 use super::upstream::known;
 
 pub(super) fn message(opcode: u8, text: String) -> Action {
+    padded(opcode, text, None)
+}
+
+/// A message that is filled with spaces up to so many bytes.
+pub(super) fn padded(opcode: u8, text: String, pad_to: Option<usize>) -> Action {
     Action::Frame(Frame {
+        pad_to: pad_to.unwrap_or(0),
         fin: true,
         rsv: 0,
         opcode,
@@ -16,10 +22,6 @@ pub(super) fn message(opcode: u8, text: String) -> Action {
         length: None,
         length_bits: None,
     })
-}
-
-pub(super) fn padded(text: &str, size: Option<usize>) -> String {
-    format!("{text}{}", " ".repeat(size.unwrap_or(0).saturating_sub(text.len())))
 }
 
 pub(super) fn close(value: &Value) -> Result<Action, String> {
@@ -47,6 +49,7 @@ pub(super) fn close(value: &Value) -> Result<Action, String> {
         masked: true,
         length: None,
         length_bits: None,
+        pad_to: 0,
     }))
 }
 
@@ -85,6 +88,7 @@ pub(super) fn frame(value: &Value) -> Result<Frame, String> {
         masked: flag("masked"),
         length: number("length"),
         length_bits: small("lengthBits"),
+        pad_to: 0,
     })
 }
 

@@ -171,8 +171,8 @@ impl<'a> Written<'a> {
                 }
                 Action::Json(frame)
             }
-            "text" => message(1, padded(self.string()?, self.pad_to)),
-            "binary" => message(2, padded(self.string()?, self.pad_to)),
+            "text" => padded(1, self.string()?.to_owned(), self.pad_to),
+            "binary" => padded(2, self.string()?.to_owned(), self.pad_to),
             "ping" => message(9, self.string()?.to_owned()),
             "pong" => message(10, self.string()?.to_owned()),
             "close" => close(self.value)?,
