@@ -79,8 +79,12 @@ pub struct Gateway {
     control: Option<Control>,
     /// Tool calls that were cut short because the gateway went away.
     lost_calls: u32,
+    /// The gateway ended before its last records were on disk.
+    journal_lost: bool,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
+    /// When somebody wants to be looked at, as of the last input.
+    wake_at: Option<Instant>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
     reports: Vec<Report>,
@@ -133,8 +137,10 @@ impl Gateway {
             providers: Providers::new(&settings.providers),
             control,
             lost_calls: 0,
+            journal_lost: false,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
+            wake_at: None,
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
             reports,
@@ -169,6 +175,8 @@ impl Gateway {
                 setting: "gateway.allowedNetworks",
             });
             self.metrics.turned_away.add(1, 1);
+            let stranger = Connection::new(peer, now.wall, Counted::No(TurnedAway::Stranger));
+            self.reject(now, id, &stranger, None, "address_not_allowed");
             Counted::No(TurnedAway::Stranger)
         } else if self.draining.is_some() {
             Counted::No(TurnedAway::NoRoom)
@@ -230,8 +238,12 @@ impl Gateway {
         });
     }
 
-    /// Looks at the connections whose time has come, and at the surfaces' deadlines.
+    /// Looks at the connections whose time has come, and at the surfaces' deadlines. What this input set to a time that is
+    /// past already waits for the tick that follows at once.
     fn on_time(&mut self, now: Now) {
+        if self.wake_at.is_none_or(|at| at > now.monotonic) {
+            return;
+        }
         while let Some(id) = self.deadlines.pop_due(now.monotonic) {
             self.with(now, id, |gateway, connection| {
                 Deadlines::taken(&mut connection.deadlines);
@@ -331,6 +343,20 @@ impl Gateway {
         self.connections.insert(id, connection);
     }
 
+    /// When somebody wants to be looked at.
+    fn next_deadline(&self) -> Option<Instant> {
+        let mut next = self.deadlines.next();
+        let mut or = |other| next = Instant::first(next, other);
+        or(self.operator.next_deadline());
+        or(self.next_drain_deadline());
+        or(self.exchanges.next_deadline());
+        or(self.fetches.next_deadline());
+        or(self.tools.next_deadline());
+        or(self.providers.next_deadline());
+        or(self.journal.as_ref().and_then(Journal::next_deadline));
+        next.filter(|at| *at < Instant::END)
+    }
+
     /// The operator surface and what it may use.
     fn operator(&mut self, now: Now) -> (&mut Operator, Context<'_>) {
         let context = Context {
@@ -375,8 +401,10 @@ impl Machine for Gateway {
         }
         self.on_time(now);
         loop {
-            self.outbound_events(now);
-            self.answer_tools(now);
+            if self.has_outbound_events() {
+                self.outbound_events(now);
+                self.answer_tools(now);
+            }
             self.release_control(now);
             self.drain_further(now);
             self.deliver(now);
@@ -387,6 +415,7 @@ impl Machine for Gateway {
         }
         self.outbound_outputs();
         self.tell(now);
+        self.wake_at = self.next_deadline();
     }
 
     fn poll(&mut self) -> Output {
@@ -401,19 +430,7 @@ impl Machine for Gateway {
                 clean: self.ended_clean(),
             };
         }
-        let deadlines = [
-            self.deadlines.next(),
-            self.operator.next_deadline(),
-            self.next_drain_deadline(),
-            self.exchanges.next_deadline(),
-            self.fetches.next_deadline(),
-            self.tools.next_deadline(),
-            self.providers.next_deadline(),
-            self.journal.as_ref().and_then(Journal::next_deadline),
-        ];
-        Output::Idle {
-            wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
-        }
+        Output::Idle { wake_at: self.wake_at }
     }
 }
 
