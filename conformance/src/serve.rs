@@ -11,6 +11,7 @@ use portcullis_blocking::cli::{self, PreparedGateway};
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::remote::Ready;
 use portcullis_blocking::server;
+use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
 use portcullis_core::gateway::Gateway;
@@ -107,7 +108,7 @@ fn serve<M: Machine + Send + 'static>(
     match runtime {
         Runtime::Smol => {
             let host = portcullis_smol::Host {
-                signals: true,
+                signals: Some(SignalPlan::default()),
                 ready,
                 ..portcullis_smol::Host::new(store, tls, clock)
             };
@@ -115,7 +116,7 @@ fn serve<M: Machine + Send + 'static>(
         }
         Runtime::Blocking => {
             let mut host = server::Host {
-                signals: true,
+                signals: Some(SignalPlan::default()),
                 ready,
                 ..server::Host::new(store, tls, clock)
             };
@@ -218,12 +219,9 @@ pub fn child(words: Vec<String>) -> ExitCode {
         working_dir,
         stdout: Box::new(io::stdout()),
         stderr: Box::new(io::stderr()),
+        is_terminal: false,
     };
-    if cli::run(&runtime, process) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    ExitCode::from(cli::run(&runtime, process))
 }
 
 fn told(why: &str) -> ExitCode {

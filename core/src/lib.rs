@@ -34,7 +34,6 @@ pub mod auth;
 pub mod calls;
 pub mod effect;
 pub mod fetch;
-pub mod fetching;
 mod fields;
 pub mod gateway;
 pub mod http;

@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use crate::id::{ConnId, EffectId};
+use crate::id::{ChatId, ConnId, EffectId};
 use crate::websocket::{CloseCode, send};
 
 /// Why a client that takes too little is closed.
@@ -20,6 +20,15 @@ pub struct Outbox {
     limit: usize,
 }
 
+/// What streams to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Upstream {
+    /// An effect: it tells one thing at a time and waits for leave to go on.
+    Effect(EffectId),
+    /// A chat with a provider: it goes on by itself unless it is held.
+    Chat(ChatId),
+}
+
 /// Everything for one connection.
 #[derive(Debug)]
 pub struct Parcel {
@@ -31,8 +40,8 @@ pub struct Parcel {
     pub close: Option<(CloseCode, Cow<'static, str>)>,
     /// How many requests that were in flight these bytes answer.
     pub answers: u32,
-    /// An effect that may go on once the client has taken most of what waits for it.
-    pub then_proceed: Option<EffectId>,
+    /// What may go on once the client has taken most of what waits for it.
+    pub then_proceed: Option<Upstream>,
 }
 
 impl Outbox {
@@ -94,9 +103,9 @@ impl Outbox {
             .any(|parcel| parcel.conn == conn && parcel.close.is_some())
     }
 
-    /// Lets an effect go on once the client has taken most of what waits for it.
-    pub fn proceed_when_taken(&mut self, conn: ConnId, effect: EffectId) {
-        self.parcel(conn).then_proceed = Some(effect);
+    /// Lets what streams go on once the client has taken most of what waits for it.
+    pub fn proceed_when_taken(&mut self, conn: ConnId, upstream: Upstream) {
+        self.parcel(conn).then_proceed = Some(upstream);
     }
 
     /// Takes a parcel out, the oldest first.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod effects;
 pub mod entropy;
 pub mod inspect;
+pub mod redaction;
 pub mod remote;
 pub mod reporting;
 pub mod server;

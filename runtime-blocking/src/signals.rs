@@ -1,36 +1,170 @@
-//! SIGINT and SIGTERM: the first asks for a drain, a second one ends the process at once, and the programs it runs.
+//! Signals. SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 ask for a drain; a second one ends the drain; a third ends the process at
+//! once, and the programs it runs. SIGHUP has the settings read again. It decides only which signal means what.
 
+use std::fmt;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use portcullis_core::machine::DrainHow;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use portcullis_core::settings::Settings;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::effects::groups;
+use crate::remote::Remote;
+use crate::supervisor::{State, Supervisor};
 
 /// What a shell reports for a program that a signal ended: 128 and the signal's number.
 const SIGNAL_EXIT_BASE: i32 = 128;
+/// How long a drain may be late before the process ends without it.
+const OVERTIME: Duration = Duration::from_secs(5);
+const STACK: usize = 256 * 1024;
 
-/// Calls `first` on a thread of its own when SIGINT (quick) or SIGTERM comes for the first time; a second one kills the programs
-/// that run and exits the process with 128 plus the signal's number. The thread sleeps in between and lives as long as the process.
+/// What signals bring about.
+#[derive(Debug)]
+pub struct SignalPlan {
+    /// For SIGHUP; `None`: it is ignored.
+    pub reload: Option<Reload>,
+    /// The longest drain: what the machine's settings give.
+    pub grace: Duration,
+    /// Told that the gateway ends.
+    pub supervisor: Supervisor,
+}
+
+impl Default for SignalPlan {
+    fn default() -> Self {
+        Self {
+            reload: None,
+            grace: Duration::from_secs(30),
+            supervisor: Supervisor::default(),
+        }
+    }
+}
+
+/// Reads the settings again: the new ones, or `None` when the old ones stay. It tells the log what it did.
+pub struct Reload(Mutex<Read>);
+
+type Read = Box<dyn FnMut() -> Option<Arc<Settings>> + Send>;
+
+impl Reload {
+    /// Reads them by calling `read`.
+    pub fn new(read: impl FnMut() -> Option<Arc<Settings>> + Send + 'static) -> Self {
+        Self(Mutex::new(Box::new(read)))
+    }
+
+    /// Reads them.
+    pub fn read(&mut self) -> Option<Arc<Settings>> {
+        (self.0.get_mut().unwrap_or_else(PoisonError::into_inner))()
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reload")
+    }
+}
+
+/// Heeds signals on a thread of its own, which sleeps in between and lives as long as the process.
 ///
 /// # Errors
 /// When the system refuses the handlers or the thread.
-pub fn on_terminate(first: impl FnOnce(DrainHow) + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+pub fn heed(remote: Remote, mut plan: SignalPlan) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
     thread::Builder::new()
         .name(String::from("signals"))
-        .stack_size(64 * 1024)
+        .stack_size(STACK)
         .spawn(move || {
-            let mut first = Some(first);
+            let mut drains = 0_u32;
             for signal in signals.forever() {
-                match first.take() {
-                    Some(first) if signal == SIGINT => first(DrainHow::Quick),
-                    Some(first) => first(DrainHow::Stop),
-                    None => groups::end(SIGNAL_EXIT_BASE.saturating_add(signal)),
+                if signal == SIGHUP {
+                    reload(&remote, &mut plan, drains > 0);
+                    continue;
+                }
+                drains = drains.saturating_add(1);
+                match drains {
+                    1 => {
+                        plan.supervisor.tell(State::Stopping);
+                        remote.drain(meaning(signal));
+                        end_late(plan.grace);
+                    }
+                    2 => remote.drain(meaning(signal)),
+                    _ => groups::end(SIGNAL_EXIT_BASE.saturating_add(signal)),
                 }
             }
         })?;
     Ok(())
+}
+
+const fn meaning(signal: i32) -> DrainHow {
+    match signal {
+        SIGINT => DrainHow::Quick,
+        SIGUSR1 | SIGUSR2 => DrainHow::Restart,
+        _ => DrainHow::Stop,
+    }
+}
+
+fn reload(remote: &Remote, plan: &mut SignalPlan, draining: bool) {
+    match &mut plan.reload {
+        _ if draining => log::info!("SIGHUP is ignored: the gateway is about to end"),
+        None => log::info!("SIGHUP is ignored: this gateway has no settings to read again"),
+        Some(read) => {
+            if let Some(settings) = read.read() {
+                plan.grace = settings.gateway.drain_grace;
+                remote.reconfigure(settings);
+            }
+        }
+    }
+}
+
+/// Ends the process when a drain takes longer than it may. When it cannot watch, the drain alone must do.
+fn end_late(grace: Duration) {
+    let watch = thread::Builder::new()
+        .name(String::from("overtime"))
+        .stack_size(STACK)
+        .spawn(move || {
+            thread::sleep(grace.saturating_add(OVERTIME));
+            log::error!("the gateway has not drained in time");
+            groups::end(1);
+        });
+    if let Err(error) = watch {
+        log::warn!("nobody watches how long the drain takes: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_signal_asks_for() {
+        for (signal, how) in [
+            (SIGTERM, DrainHow::Stop),
+            (SIGINT, DrainHow::Quick),
+            (SIGUSR1, DrainHow::Restart),
+            (SIGUSR2, DrainHow::Restart),
+        ] {
+            assert_eq!(meaning(signal), how);
+        }
+    }
+
+    #[test]
+    fn settings_that_were_read_reach_the_machine_and_mistakes_do_not() {
+        let (tell, heard) = std::sync::mpsc::channel();
+        let remote = Remote::default();
+        remote.connect(move |request| tell.send(format!("{request:?}").len()).unwrap());
+        let mut good = [false, true].into_iter();
+        let mut plan = SignalPlan {
+            reload: Some(Reload::new(move || good.next()?.then(Arc::default))),
+            ..SignalPlan::default()
+        };
+        reload(&remote, &mut plan, false);
+        assert!(heard.try_recv().is_err());
+        reload(&remote, &mut plan, false);
+        assert!(heard.try_recv().is_ok());
+        reload(&remote, &mut plan, false);
+        reload(&remote, &mut SignalPlan::default(), false);
+        assert!(heard.try_recv().is_err());
+    }
 }

@@ -1,5 +1,8 @@
-//! TLS for dialled links, without input or output: bytes from the wire go in, plain bytes come out, and the other way
-//! round. Whoever owns the socket moves the bytes. Nothing here opens a connection or trusts a peer without proof.
+//! TLS for dialled links and for listeners, without input or output: bytes from the wire go in, plain bytes come out, and
+//! the other way round. Whoever owns the socket moves the bytes. Nothing here opens a connection or trusts a peer without
+//! proof.
+
+mod server;
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -9,9 +12,10 @@ use std::sync::{Arc, OnceLock};
 use portcullis_core::effect::{Fault, FaultKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore};
 
 use crate::effects::fault::fault;
+pub use server::{CertificateFiles, ServerTls};
 
 /// What links are dialled with: the trust anchors of the Mozilla programme, and those of a PEM file for private ones.
 /// Built when the first link needs it, since most gateways never dial.
@@ -43,13 +47,8 @@ impl ClientTls {
             )
         })?;
         let config = self.config().map_err(|why| fault(FaultKind::Tls, why))?;
-        let mut connection = ClientConnection::new(config, name).map_err(|error| refused(&error))?;
-        // The bytes that wait for the wire are bounded by whoever calls `send`.
-        connection.set_buffer_limit(None);
-        Ok(TlsSession {
-            connection,
-            peer_closed: false,
-        })
+        let connection = ClientConnection::new(config, name).map_err(|error| refused(&error))?;
+        Ok(TlsSession::new(connection.into()))
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, String> {
@@ -89,13 +88,23 @@ fn build(extra_anchors: Option<&PathBuf>) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
-/// One TLS session of a client.
+/// One TLS session, on either side.
 pub struct TlsSession {
-    connection: ClientConnection,
+    // Large, and there are thousands of links: it has a place of its own.
+    connection: Box<Connection>,
     peer_closed: bool,
 }
 
 impl TlsSession {
+    fn new(mut connection: Connection) -> Self {
+        // The bytes that wait for the wire are bounded by whoever calls `send`.
+        connection.set_buffer_limit(None);
+        Self {
+            connection: Box::new(connection),
+            peer_closed: false,
+        }
+    }
+
     /// Takes what came from the wire and adds what it says to `plain`. Afterwards there may be something to send: see
     /// [`Self::take_wire`], also after an error (an alert for the peer).
     ///

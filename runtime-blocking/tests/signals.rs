@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::server::{Host, serve};
+use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
 use portcullis_core::machine::{Input, Machine, Output};
@@ -54,7 +55,7 @@ fn sigterm_drains_the_machine_and_the_service_returns() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let host = Host {
-        signals: true,
+        signals: Some(SignalPlan::default()),
         ..Host::new(Store::memory(), ClientTls::new(None), Clock::start())
     };
     let served = thread::spawn(move || serve(machine, vec![listener], host));

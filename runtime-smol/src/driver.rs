@@ -6,7 +6,7 @@
 mod sending;
 mod traffic;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +19,7 @@ use portcullis_blocking::clock::Clock;
 use portcullis_blocking::reporting::Reporter;
 use portcullis_blocking::server::WORK_LOST;
 use portcullis_blocking::shortage::Shortage;
+use portcullis_blocking::tls::ServerTls;
 use portcullis_core::effect::Outcome;
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
 use portcullis_core::machine::{CloseHow, GoneReason, Input, Machine, Output};
@@ -38,6 +39,8 @@ pub(crate) struct Driver<M> {
     /// When the machine wants its next tick.
     wake_at: Cell<Option<Instant>>,
     pub(crate) effects: Effects,
+    /// TLS on accepted connections; set once, before the first.
+    pub(crate) listener_tls: OnceCell<Option<ServerTls>>,
     pub(crate) watch: Watch,
     engine: RefCell<Engine<M>>,
     links: RefCell<HashMap<ConnId, Rc<Link>>>,
@@ -107,6 +110,7 @@ impl<M: Machine + 'static> Driver<M> {
             clock,
             wake_at: Cell::new(None),
             effects,
+            listener_tls: OnceCell::new(),
             watch,
             engine: RefCell::new(Engine {
                 machine,

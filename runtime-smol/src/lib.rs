@@ -23,8 +23,9 @@ use portcullis_blocking::clock::Clock;
 use portcullis_blocking::remote::Request;
 pub use portcullis_blocking::remote::{Ready, Remote};
 pub use portcullis_blocking::reporting::Reporter;
+use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
-use portcullis_blocking::tls::ClientTls;
+use portcullis_blocking::tls::{ClientTls, ServerTls};
 use portcullis_core::id::ListenerId;
 use portcullis_core::machine::{Input, Machine};
 use rustix::event::{EventfdFlags, eventfd};
@@ -43,8 +44,10 @@ pub struct Host {
     pub tls: ClientTls,
     /// Where the machine's time comes from; the machine was made with the same.
     pub clock: Clock,
-    /// Whether SIGINT and SIGTERM drain the machine (a second one ends the process).
-    pub signals: bool,
+    /// What signals bring about; `None`: they are not heeded.
+    pub signals: Option<SignalPlan>,
+    /// TLS on every listener.
+    pub listener_tls: Option<ServerTls>,
     /// Another way to drain it and to hand it new settings.
     pub remote: Remote,
     /// Called once connections are taken and signals are heeded.
@@ -61,7 +64,8 @@ impl Host {
             store,
             tls,
             clock,
-            signals: false,
+            signals: None,
+            listener_tls: None,
             remote: Remote::default(),
             ready: Ready::default(),
             reports: Reporter::default(),
@@ -83,13 +87,13 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     let effects = Effects::new(host.store, host.tls, done);
     let watch = watch::Watch::new()?;
     let driver = Driver::new(machine, host.clock, effects, watch, host.reports, &executor, drained);
+    driver.listener_tls.set(host.listener_tls).ok();
     for (number, listener) in (0..=u16::MAX).zip(listeners) {
         driver.listen(listener, ListenerId(number))?;
     }
     executor.spawn(effects::take_in(driver.clone(), completions)).detach();
-    if host.signals {
-        let remote = host.remote.clone();
-        portcullis_blocking::signals::on_terminate(move |how| remote.drain(how))?;
+    if let Some(plan) = host.signals {
+        portcullis_blocking::signals::heed(host.remote.clone(), plan)?;
     }
     // Without a bound: only people ask, by hand.
     let (ask, asked) = unbounded();

@@ -24,8 +24,10 @@ impl Runtime for Smol {
         // One gateway at a time holds a store: a second one with the same state folder ends here.
         let store = Store::open(&prepared.state_dir.join("store.redb")).map_err(io::Error::other)?;
         let mut host = Host::new(store, ClientTls::new(None), clock);
-        host.signals = true;
+        host.signals = Some(prepared.signals);
+        host.listener_tls = prepared.listener_tls;
         host.ready = prepared.ready;
+        host.reports = prepared.reports;
         let machine = Gateway::new(prepared.settings, prepared.seed, clock.now());
         serve(machine, prepared.listeners, host)
     }

@@ -1,4 +1,4 @@
-//! TLS on a dialled connection: keeps the ciphertext that the socket did not take, and encrypts no more of what waits
+//! TLS on a connection, dialled or accepted: keeps the ciphertext that the socket did not take, and encrypts no more of what waits
 //! before it is gone, so that a slow peer slows the machine down and not the memory of this process up.
 
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// A session at its start; [`Self::flush`] sends the first flight.
+    /// A session at its start; [`Self::flush`] sends the first flight, where there is one.
     pub(crate) fn new(session: TlsSession) -> Self {
         let mut secure = Self {
             session,

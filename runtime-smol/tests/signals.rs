@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use portcullis_blocking::clock::Clock;
+use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
 use portcullis_core::machine::{Input, Machine, Output};
@@ -37,7 +38,7 @@ impl Machine for Draining {
 #[test]
 fn a_signal_asks_the_machine_to_drain() {
     let host = Host {
-        signals: true,
+        signals: Some(SignalPlan::default()),
         ..Host::new(Store::memory(), ClientTls::new(None), Clock::start())
     };
     serve(Draining::default(), Vec::new(), host).unwrap();

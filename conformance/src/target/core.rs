@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portcullis_blocking::settings::{Environment, Flags, Sources, load};
+use portcullis_blocking::settings::{Environment, Flags, Purpose, Sources, load};
 use portcullis_core::gateway::Gateway;
 use portcullis_core::machine::Machine;
 use portcullis_core::random::Seed;
@@ -34,6 +34,7 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
         set: &set_arguments(vector),
         flags: &flags,
         working_dir: &PathBuf::from("/"),
+        purpose: Purpose::Gateway,
     };
     let loaded = load(&sources, Secret::new(TOKEN.into())).map_err(|problems| problems.to_string())?;
     let mut settings = loaded.core;

@@ -4,14 +4,16 @@
 
 use std::sync::Arc;
 
+use portcullis_core::auth::Authenticator;
 use portcullis_core::calls::Calls;
 use portcullis_core::id::ConnId;
-use portcullis_core::machine::Peer;
+use portcullis_core::policy::forwarded::Client;
 use portcullis_core::outbox::Outbox;
 use portcullis_core::random::{Random, Seed};
 use portcullis_core::report::{ControlFact, Report};
 use portcullis_core::settings::{ControlSettings, ProviderKey, Settings};
-use portcullis_core::surfaces::control::{ActiveProvider, Context, Control, NotConfigured, Steering, Switched};
+use portcullis_core::providers::{NotConfigured, Switched};
+use portcullis_core::surfaces::control::{ActiveProvider, Context, Control, Steering};
 use portcullis_core::time::{Instant, Now, UnixMillis};
 
 struct Nobody;
@@ -42,6 +44,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let settings = Arc::new(Settings { control: Some(control), ..Settings::default() });
     let now = Now { monotonic: Instant::from_millis(1), wall: UnixMillis(1_795_187_180_000) };
     let (mut random, mut calls, mut outbox) = (Random::new(Seed([1; 32])), Calls::default(), Outbox::new(1 << 20));
+    let mut auth = Authenticator::new(&settings.auth, &mut random);
     let (mut reports, mut audit) = (Vec::new(), Vec::new());
     let mut control = Control::new(&settings, now, &mut random, &mut calls, &mut reports, &mut audit).expect("it is on");
     let mut good = token(&mut reports).expect("a token");
@@ -52,14 +55,14 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             now,
             settings: &settings,
             random: &mut random,
+            auth: &mut auth,
             outbox: &mut outbox,
             calls: &mut calls,
             reports: &mut reports,
             audit: &mut audit,
             providers: &mut Nobody,
         };
-        let peer = Peer::Tcp("127.0.0.1:9".parse().expect("an address"));
-        let session = session.get_or_insert_with(|| control.opened(&mut cx, conn, peer, None));
+        let session = session.get_or_insert_with(|| control.opened(&mut cx, conn, Client::Local(None), None));
         let message = message.replace("TOKEN", &good);
         control.message(&mut cx, conn, session, Some(&message));
         if session.not_before() == Instant::END {

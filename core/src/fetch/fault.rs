@@ -4,7 +4,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::audit::AuditEvent;
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
 use crate::policy::ssrf::Denial;
 use crate::url::Url;
 
@@ -70,6 +70,20 @@ impl FetchFault {
         match self {
             Self::Denied { target, .. } | Self::Rejected { target, .. } => target.as_deref(),
         }
+    }
+}
+
+impl FetchFault {
+    /// The record for the journal; whoever asked adds the connection and the request.
+    #[must_use]
+    pub fn audit(&self) -> AuditRecord {
+        let outcome = match self {
+            Self::Denied { .. } => AuditOutcome::Denied,
+            Self::Rejected { .. } => AuditOutcome::Failed,
+        };
+        let mut record = AuditRecord::new(self.record(), outcome).because(String::from(self.text()));
+        record.target = self.target().map(String::from);
+        record
     }
 }
 

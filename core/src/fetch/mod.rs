@@ -221,6 +221,12 @@ impl Fetches {
         self.events.pop_front()
     }
 
+    /// Whether [`Self::take_event`] has one.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// An effect of [`Owner::Fetch`] ended.
     pub fn completed(&mut self, cx: &mut FetchContext<'_>, effect: EffectId, outcome: Outcome) {
         let Some(id) = self.effects.remove(&effect) else { return };

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::http::{Method, PeerFault, Response, ServerConnection, Status};
+use crate::http::{Method, Response, ServerConnection, Status};
 use crate::json::write_string;
 use crate::settings::Settings;
 use crate::time::UnixMillis;
@@ -25,6 +25,7 @@ pub(super) const SECURITY: [(&str, &str); 6] = [
 const HSTS: &str = "Strict-Transport-Security";
 
 const JSON: &str = "application/json; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Writes answers.
 #[derive(Debug)]
@@ -100,6 +101,14 @@ impl<'a> Answer<'a> {
     pub(super) fn stranger() -> Self {
         let body = br#"{"error":{"message":"Address not allowed (allow its network in gateway.allowedNetworks)","type":"address_not_allowed"}}"#;
         Self::new(Status::FORBIDDEN, body).closing()
+    }
+
+    /// A short text.
+    pub(super) fn text(status: Status, body: &'a str) -> Self {
+        Self {
+            media: TEXT,
+            ..Self::new(status, body.as_bytes())
+        }
     }
 
     /// A page of text.
@@ -210,18 +219,6 @@ impl Answers {
     /// The field that keeps browsers on TLS, if the settings want it.
     pub(super) fn hsts(&self) -> Option<(&str, &str)> {
         self.hsts.as_deref().map(|value| (HSTS, value))
-    }
-
-    /// Answers a request that broke a rule of HTTP, or took too long.
-    pub(super) fn write_fault(
-        &self,
-        http: &mut ServerConnection,
-        fault: PeerFault,
-        date: UnixMillis,
-        out: &mut BytesMut,
-    ) {
-        let body = alloc::format!(r#"{{"error":"{}"}}"#, fault.status().reason());
-        self.write(http, &Answer::new(fault.status(), body.as_bytes()), date, out);
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use super::Gateway;
 use super::connection::{Connection, Counted, Session, Stage};
 use super::deadlines::Timer;
+use super::exchange::Exchange;
 use crate::id::ConnId;
 use crate::machine::{CloseHow, Output};
 use crate::report::Report;
@@ -26,7 +27,7 @@ impl Gateway {
     pub(super) fn flush_after(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
         if !connection.is_ending() {
             self.linger(now, connection);
-            self.retire(id, connection, Stage::Flushing);
+            self.retire(now, id, connection, Stage::Flushing);
             self.flush.push(id);
         }
     }
@@ -48,7 +49,7 @@ impl Gateway {
         }
         stage.socket.close(code, &reason, bytes);
         let session = core::mem::replace(&mut stage.session, Session::Over);
-        self.session_over(id, &session);
+        self.session_over(now, id, &session);
         self.reports.push(Report::Closed {
             conn: id,
             reason: reason.to_string(),
@@ -68,8 +69,8 @@ impl Gateway {
     }
 
     /// The peer took too long, or is not there: the connection is dropped with what is unsent.
-    pub(super) fn abort(&mut self, id: ConnId, connection: &mut Connection) {
-        self.retire(id, connection, Stage::Ended);
+    pub(super) fn abort(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
+        self.retire(now, id, connection, Stage::Ended);
         self.outputs.push_back(Output::Close {
             conn: id,
             how: CloseHow::Abort,
@@ -77,15 +78,20 @@ impl Gateway {
     }
 
     /// The connection's protocol is over, whatever still arrives.
-    fn retire(&mut self, id: ConnId, connection: &mut Connection, next: Stage) {
+    fn retire(&mut self, now: Now, id: ConnId, connection: &mut Connection, next: Stage) {
         self.record_close(id, connection);
-        if let Stage::WebSocket(stage) = core::mem::replace(&mut connection.stage, next) {
-            self.session_over(id, &stage.session);
+        match core::mem::replace(&mut connection.stage, next) {
+            Stage::WebSocket(stage) => self.session_over(now, id, &stage.session),
+            // Nobody waits for the answer: the tool is given up.
+            Stage::Http(stage) if matches!(stage.exchange, Exchange::Working) => {
+                self.with_tools(now, |tools, cx| tools.closed(cx, id));
+            }
+            Stage::Http(_) | Stage::Flushing | Stage::Ended => {}
         }
         self.release(connection);
     }
 
-    fn session_over(&mut self, id: ConnId, session: &Session) {
+    fn session_over(&mut self, now: Now, id: ConnId, session: &Session) {
         match session {
             Session::Operator(session) => {
                 self.operator.closed(id, session);
@@ -98,23 +104,26 @@ impl Gateway {
                     });
                 }
             }
+            Session::Control(session) => {
+                self.with_control(now, |control, cx| control.closed(cx, id, session));
+            }
             Session::Over => {}
         }
     }
 
-    /// Effects are not held back for a client that takes nothing more.
+    /// Nothing is held back for a client that takes nothing more.
     fn release(&mut self, connection: &mut Connection) {
-        for effect in core::mem::take(&mut connection.held_effects) {
-            self.calls.proceed(effect);
+        for upstream in core::mem::take(&mut connection.held) {
+            self.proceed(upstream);
         }
     }
 
     /// The connection is gone: nothing of it is kept.
-    pub(super) fn gone(&mut self, id: ConnId) {
+    pub(super) fn gone(&mut self, now: Now, id: ConnId) {
         let Some(mut connection) = self.connections.remove(&id) else {
             return;
         };
-        self.retire(id, &mut connection, Stage::Ended);
+        self.retire(now, id, &mut connection, Stage::Ended);
         self.deadlines.forget(id, &mut connection.deadlines);
         match connection.counted {
             Counted::No(_) => self.turned_away_open = self.turned_away_open.saturating_sub(1),

@@ -3,14 +3,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::answers::Answer;
 use super::deadlines::ConnectionDeadlines;
+use super::exchange::Exchange;
 use crate::http::{Limits, ServerConnection};
-use crate::id::EffectId;
 use crate::machine::Peer;
+use crate::outbox::Upstream;
 use crate::policy::address::AddressGroup;
 use crate::policy::forwarded::Client;
-use crate::surfaces::operator;
+use crate::surfaces::{control, operator};
 use crate::time::{Instant, UnixMillis};
 use crate::websocket::WebSocket;
 
@@ -30,8 +30,8 @@ pub(super) struct Connection {
     pub(super) reading_paused: bool,
     /// Pings without an answer.
     pub(super) unanswered_pings: u8,
-    /// Effects that go on once the client has taken what waits for it.
-    pub(super) held_effects: Vec<EffectId>,
+    /// What goes on once the client has taken what waits for it.
+    pub(super) held: Vec<Upstream>,
 }
 
 /// What a connection speaks, and how far its end has come.
@@ -51,8 +51,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct HttpStage {
     pub(super) http: ServerConnection,
-    /// The answer to the request that was read; it is told when its time comes.
-    pub(super) held: Option<Box<Answer<'static>>>,
+    /// How far the answer to the request that was read is.
+    pub(super) exchange: Exchange,
 }
 
 /// A connection that was upgraded.
@@ -69,6 +69,8 @@ pub(super) struct WebSocketStage {
 pub(super) enum Session {
     /// The operator protocol.
     Operator(operator::Session),
+    /// The control plane.
+    Control(Box<control::Session>),
     /// Nobody's: our close frame went out, and the peer's is awaited.
     Over,
 }
@@ -106,14 +108,14 @@ impl Connection {
             opened_at,
             stage: Stage::Http(Box::new(HttpStage {
                 http: ServerConnection::new(limits),
-                held: None,
+                exchange: Exchange::Nothing,
             })),
             deadlines: ConnectionDeadlines::default(),
             unsent: 0,
             counted,
             reading_paused: false,
             unanswered_pings: 0,
-            held_effects: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -145,6 +147,7 @@ impl Session {
     pub(super) const fn is_ready(&self) -> bool {
         match self {
             Self::Operator(session) => session.is_ready(),
+            Self::Control(session) => session.is_authenticated(),
             Self::Over => false,
         }
     }
@@ -153,6 +156,7 @@ impl Session {
     pub(super) const fn not_before(&self) -> Instant {
         match self {
             Self::Operator(session) => session.not_before(),
+            Self::Control(session) => session.not_before(),
             Self::Over => Instant::ZERO,
         }
     }

@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Handshake,
     /// The next `tick` and ping are due.
     Tick,
+    /// A session of the control plane wants to be looked at.
+    Control,
     /// The peer must have taken what it was sent, and closed.
     Linger,
 }
@@ -47,6 +49,11 @@ impl ConnectionDeadlines {
 
     pub(super) const fn set(&mut self, timer: Timer, at: Instant) {
         self.timer = Some((timer, at));
+    }
+
+    /// The connection has no deadline but its gate.
+    pub(super) const fn clear(&mut self) {
+        self.timer = None;
     }
 
     pub(super) const fn set_gate(&mut self, gate: Option<Instant>) {

@@ -19,11 +19,12 @@ impl Gateway {
                     self.deliver_to(now, &mut connection, parcel);
                     self.keep(id, connection);
                 }
-                // The client is gone: nobody holds the effect back.
-                None => parcel
-                    .then_proceed
-                    .into_iter()
-                    .for_each(|effect| self.calls.proceed(effect)),
+                // The client is gone: nobody holds back what streams to it.
+                None => {
+                    if let Some(upstream) = parcel.then_proceed {
+                        self.proceed(upstream);
+                    }
+                }
             }
         }
         while let Some(conn) = self.flush.pop() {
@@ -79,10 +80,13 @@ impl Gateway {
             connection.reading_paused = true;
             self.outputs.push_back(Output::PauseReading { conn });
         }
-        if let Some(effect) = then_proceed {
-            connection.held_effects.push(effect);
+        if let Some(upstream) = then_proceed {
+            if !self.has_room(connection) {
+                self.hold(upstream);
+            }
+            connection.held.push(upstream);
         }
-        self.release_effects(connection);
+        self.release_upstreams(connection);
     }
 
     /// The socket took some bytes.
@@ -91,13 +95,17 @@ impl Gateway {
             return;
         };
         connection.unsent = connection.unsent.saturating_sub(bytes);
-        if !connection.held_effects.is_empty() || connection.reading_paused {
+        if !connection.held.is_empty() || connection.reading_paused {
             let Some(mut connection) = self.connections.remove(&id) else {
                 return;
             };
-            self.release_effects(&mut connection);
+            self.release_upstreams(&mut connection);
             // With a gate closed, its opening resumes.
-            if connection.reading_paused && connection.deadlines.gate().is_none() && self.has_room(&connection) {
+            if connection.reading_paused
+                && connection.deadlines.gate().is_none()
+                && self.has_room(&connection)
+                && !connection.is_backed_up()
+            {
                 connection.reading_paused = false;
                 self.outputs.push_back(Output::ResumeReading { conn: id });
             }
@@ -106,15 +114,15 @@ impl Gateway {
     }
 
     /// The client has taken three quarters of what may wait for it.
-    fn has_room(&self, connection: &Connection) -> bool {
+    pub(super) fn has_room(&self, connection: &Connection) -> bool {
         connection.unsent <= self.settings.gateway.max_buffered_bytes / 4
     }
 
-    /// Effects that stream to a client go on when it has room.
-    fn release_effects(&mut self, connection: &mut Connection) {
+    /// What streams to a client goes on when it has room.
+    fn release_upstreams(&mut self, connection: &mut Connection) {
         if self.has_room(connection) || !connection.is_writable() {
-            for effect in connection.held_effects.drain(..) {
-                self.calls.proceed(effect);
+            for upstream in connection.held.drain(..) {
+                self.proceed(upstream);
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::audit::{AuditEvent, AuditOutcome, Journal};
 use crate::id::ConnId;
 use crate::machine::{DrainHow, Output};
 use crate::report::Report;
+use crate::surfaces::control::Control;
 use crate::time::{Instant, Now};
 use crate::websocket::CloseCode;
 
@@ -53,6 +54,9 @@ impl Gateway {
         }
         self.outputs.push_back(Output::StopAccepting);
         self.operator.drain();
+        if let Some(control) = &mut self.control {
+            control.drain();
+        }
         let grace = match how {
             DrainHow::Stop | DrainHow::Restart => self.settings.gateway.drain_grace,
             DrainHow::Quick => self.settings.gateway.drain_grace.min(QUICK),
@@ -89,11 +93,21 @@ impl Gateway {
 
     /// Work that a drain waits for.
     pub(super) fn work(&self) -> usize {
-        self.operator.runs()
+        self.operator.runs() + self.tools.len() + self.control.as_ref().map_or(0, Control::in_progress)
     }
 
-    /// Takes the next step when its time has come.
+    /// Takes every step whose time has come: one may make the next possible, with no input between them.
     pub(super) fn drain_further(&mut self, now: Now) {
+        loop {
+            let before = self.draining;
+            self.drain_step(now);
+            if self.draining == before {
+                return;
+            }
+        }
+    }
+
+    fn drain_step(&mut self, now: Now) {
         let Some(drain) = self.draining else { return };
         let idle = self.work() == 0;
         match drain.phase {
@@ -104,7 +118,12 @@ impl Gateway {
                 });
                 let (operator, mut cx) = self.operator(now);
                 operator.stop(&mut cx);
+                self.stop_tools(now);
+                self.answer_tools(now);
+                // What can end at once has ended then.
+                self.outbound_events(now);
                 self.deliver(now);
+                self.drain_further(now);
             }
             Phase::Stopping(until) if idle || until <= now.monotonic => self.close_all(now, drain),
             Phase::Grace(_) if idle => self.close_all(now, drain),
@@ -185,7 +204,7 @@ impl Gateway {
 
     /// Whether all work came to its end.
     pub(super) fn ended_clean(&self) -> bool {
-        self.operator.lost_runs() == 0
+        self.operator.lost_runs() == 0 && self.lost_calls == 0
     }
 
     pub(super) const fn next_drain_deadline(&self) -> Option<Instant> {

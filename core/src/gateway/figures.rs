@@ -72,12 +72,13 @@ impl Gateway {
             "1 while the gateway goes away.",
             draining,
         );
-        let (mut http, mut operator) = (0_u32, 0_u32);
+        let (mut http, mut operator, mut control) = (0_u32, 0_u32, 0_u32);
         for connection in self.connections.values() {
             match &connection.stage {
                 Stage::Http(_) => http += 1,
                 Stage::WebSocket(stage) => match &stage.session {
                     Session::Operator(_) => operator += 1,
+                    Session::Control(_) => control += 1,
                     Session::Over => {}
                 },
                 Stage::Flushing | Stage::Ended => {}
@@ -90,6 +91,7 @@ impl Gateway {
         );
         page.value("portcullis_connections", "surface=\"http\"", http);
         page.value("portcullis_connections", "surface=\"operator\"", operator);
+        page.value("portcullis_connections", "surface=\"control\"", control);
         let help = "Operator clients that finished the handshake.";
         page.one("portcullis_operator_clients", "gauge", help, self.operator.clients());
         page.one(

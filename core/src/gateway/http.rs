@@ -1,18 +1,17 @@
 //! HTTP on a connection: which request gets what, and the time that each part of it may take.
 //! Spec: `spec/operator.md` section 1, `spec/http.md`.
 
-use alloc::boxed::Box;
-
 use bytes::BytesMut;
 
 use super::answers::{Answer, check_reads};
 use super::connection::{Connection, Counted, Stage, TurnedAway};
 use super::deadlines::Timer;
+use super::exchange::{Exchange, collect, hold};
 use super::routes::Route;
 use super::{Gateway, figures};
 use crate::http::{Event, PeerFault, Phase, Request, Status};
 use crate::id::ConnId;
-use crate::time::{Instant, Now};
+use crate::time::Now;
 
 /// What a request led to.
 pub(super) enum Routed {
@@ -38,12 +37,9 @@ impl Gateway {
                         return self.upgraded(now, id, connection, &request, route, rest);
                     }
                 }
-                Event::Refused(fault) => {
-                    stage.held = None;
-                    self.answers.write_fault(http, fault, now.wall, self.outbox.bytes(id));
-                }
-                // No request that comes here has a use for a body.
-                Event::Body(_) | Event::BodyEnd => {}
+                Event::Refused(fault) => self.answer_fault(now, id, connection, fault),
+                Event::Body(piece) => collect(&mut stage.exchange, &piece),
+                Event::BodyEnd => self.body_complete(now, id, connection),
                 Event::NeedInput | Event::Paused | Event::Ended => break,
             }
         }
@@ -60,8 +56,13 @@ impl Gateway {
             return self.flush_after(now, id, connection);
         }
         // What is read meanwhile waits for that answer.
-        if stage.held.is_some() {
-            return;
+        match stage.exchange {
+            Exchange::Held(_) => return self.pause_requests(id, connection),
+            Exchange::Working => {
+                connection.deadlines.clear();
+                return self.pause_requests(id, connection);
+            }
+            Exchange::Nothing | Exchange::Collecting(_) => {}
         }
         let settings = &self.settings.gateway.http;
         let (timer, after) = match http.phase() {
@@ -92,7 +93,7 @@ impl Gateway {
             _ => return self.flush_after(now, id, connection),
         };
         http.raise(fault);
-        self.answers.write_fault(http, fault, now.wall, self.outbox.bytes(id));
+        self.answer_fault(now, id, connection, fault);
         self.flush_after(now, id, connection);
     }
 
@@ -103,15 +104,22 @@ impl Gateway {
         let answer = match self.judge(now, id, connection, request, route) {
             Err(answer) => answer,
             Ok(()) => match route {
-                Route::Operator => match self.judge_upgrade(now, id, connection, request) {
-                    Err(answer) => answer,
-                    Ok(key) => {
-                        return match self.switch(id, connection, &key) {
-                            Some(rest) => Routed::Upgraded(route, rest),
-                            None => Routed::Answered,
-                        };
+                Route::Control if !upgrade => Self::control_upgrade_required(),
+                Route::Operator | Route::Control => {
+                    let judged = match route {
+                        Route::Control => self.judge_control(now, id, connection, request),
+                        _ => self.judge_upgrade(now, id, connection, request),
+                    };
+                    match judged {
+                        Err(answer) => answer,
+                        Ok(key) => {
+                            return match self.switch(id, connection, &key) {
+                                Some(rest) => Routed::Upgraded(route, rest),
+                                None => Routed::Answered,
+                            };
+                        }
                     }
-                },
+                }
                 Route::Health => {
                     let body = self.health(now);
                     self.answer(now, id, connection, &Answer::new(Status::OK, &body));
@@ -120,11 +128,15 @@ impl Gateway {
                 Route::Live | Route::Ready | Route::Startup => self.probe(route),
                 Route::Metrics => match self.judge_bearer(now, id, connection, request) {
                     Ok(()) => Answer::page(self.figures(now), figures::MEDIA),
-                    Err((answer, Some(until))) => return Self::hold(connection, answer, until),
+                    Err((answer, Some(until))) => return hold(connection, answer, until),
                     Err((answer, None)) => answer,
                 },
-                Route::Control | Route::Tools | Route::Unknown if upgrade => Answer::not_found().closing(),
-                Route::Control | Route::Tools | Route::Unknown => Answer::not_found(),
+                Route::Tools => match self.tool_request(now, id, connection, request) {
+                    Ok(routed) => return routed,
+                    Err(answer) => answer,
+                },
+                Route::Unknown if upgrade => Answer::not_found().closing(),
+                Route::Unknown => Answer::not_found(),
             },
         };
         self.answer(now, id, connection, &answer);
@@ -149,7 +161,9 @@ impl Gateway {
             }
             Counted::Pending(_) | Counted::Open(_) => {}
         }
+        // How large a tool call may be is looked at after the token.
         if let Stage::Http(stage) = &mut connection.stage
+            && route != Route::Tools
             && stage
                 .http
                 .limit_body(self.settings.gateway.http.max_body_bytes)
@@ -179,25 +193,5 @@ impl Gateway {
         self.metrics.http_responses.add(class.saturating_sub(1), 1);
         self.answers
             .write(&mut stage.http, answer, now.wall, self.outbox.bytes(id));
-    }
-
-    /// Holds an answer back until its time: whoever guesses is slowed down.
-    fn hold(connection: &mut Connection, answer: Answer<'static>, until: Instant) -> Routed {
-        if let Stage::Http(stage) = &mut connection.stage {
-            stage.held = Some(Box::new(answer));
-            connection.deadlines.set(Timer::Answer, until);
-        }
-        Routed::Answered
-    }
-
-    /// The time of an answer that was held back has come.
-    pub(super) fn answer_held(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
-        let Stage::Http(stage) = &mut connection.stage else {
-            return;
-        };
-        if let Some(answer) = stage.held.take() {
-            self.answer(now, id, connection, &answer);
-            self.drive_http(now, id, connection);
-        }
     }
 }

@@ -5,10 +5,12 @@
 mod answers;
 mod closing;
 mod connection;
+mod control;
 mod deadlines;
 mod delivery;
 mod doors;
 mod drain;
+mod exchange;
 mod figures;
 mod http;
 mod outbound;
@@ -36,6 +38,7 @@ use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Journal};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Outcome, Progress};
+use crate::fetch::Fetches;
 use crate::id::{ConnId, EffectId};
 use crate::limits::admission::Admission;
 use crate::limits::repeats::Repeats;
@@ -43,10 +46,13 @@ use crate::machine::{CloseHow, Input, Machine, Output, Peer};
 use crate::metrics::Metrics;
 use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
+use crate::providers::Providers;
 use crate::random::{Random, Seed};
 use crate::report::Report;
 use crate::settings::Settings;
+use crate::surfaces::control::Control;
 use crate::surfaces::operator::{Context, Operator};
+use crate::surfaces::tools::Tools;
 use crate::time::{Instant, Now};
 
 /// Connections that are told "503" when there is no room for them. More than these are dropped without a word.
@@ -66,6 +72,13 @@ pub struct Gateway {
     operator: Operator,
     calls: Calls,
     exchanges: Exchanges,
+    fetches: Fetches,
+    tools: Tools,
+    providers: Providers,
+    /// `None`: there is no control plane.
+    control: Option<Control>,
+    /// Tool calls that were cut short because the gateway went away.
+    lost_calls: u32,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
     outbox: Outbox,
@@ -102,6 +115,9 @@ impl Gateway {
             .audit
             .as_ref()
             .map(|audit| Journal::new(audit.clone(), &mut calls));
+        let mut reports = Vec::new();
+        let mut audit = alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)];
+        let control = Control::new(&settings, now, &mut random, &mut calls, &mut reports, &mut audit);
         Self {
             started: now,
             auth: Authenticator::new(&settings.auth, &mut random),
@@ -112,12 +128,17 @@ impl Gateway {
             operator: Operator::new(&settings, now, &mut calls),
             calls,
             exchanges: Exchanges::default(),
+            fetches: Fetches::default(),
+            tools: Tools::new(&settings),
+            providers: Providers::new(&settings.providers),
+            control,
+            lost_calls: 0,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
-            reports: Vec::new(),
-            audit: alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)],
+            reports,
+            audit,
             journal,
             metrics: Metrics::default(),
             flush: Vec::new(),
@@ -240,8 +261,9 @@ impl Gateway {
             Timer::Idle | Timer::Header | Timer::Body => self.http_timed_out(now, id, connection, timer),
             Timer::Handshake => self.handshake_timed_out(id),
             Timer::Tick => self.tick(now, id, connection),
+            Timer::Control => self.control_due(now, id, connection),
             Timer::Answer => self.answer_held(now, id, connection),
-            Timer::Linger => self.abort(id, connection),
+            Timer::Linger => self.abort(now, id, connection),
         }
     }
 
@@ -257,7 +279,12 @@ impl Gateway {
                     journal.completed(now, &mut self.calls, &mut self.reports, effect, outcome);
                 }
             }
-            Some(Owner::Control | Owner::Tools | Owner::Relay | Owner::Fetch) | None => {}
+            Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.completed(cx, effect, outcome)),
+            Some(Owner::Fetch) => self.with_fetches(now, |fetches, cx| fetches.completed(cx, effect, outcome)),
+            Some(Owner::Control) => {
+                self.with_control(now, |control, cx| control.completed(cx, effect, outcome));
+            }
+            Some(Owner::Relay) | None => {}
         }
     }
 
@@ -267,18 +294,21 @@ impl Gateway {
                 let (operator, mut cx) = self.operator(now);
                 operator.progressed(&mut cx, effect, progress);
             }
-            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Tools | Owner::Relay | Owner::Fetch)
-            | None => {}
+            Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.progressed(cx, effect, progress)),
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Relay | Owner::Fetch) | None => {}
         }
     }
 
-    fn reconfigured(&mut self, settings: Arc<Settings>) {
+    fn reconfigured(&mut self, now: Now, settings: Arc<Settings>) {
         self.settings = settings.raised_to_floors();
         self.auth.reconfigure(&self.settings.auth, &mut self.random);
         self.answers = Answers::new(&self.settings);
         self.routes = Routes::new(&self.settings);
         self.outbox.set_limit(self.settings.gateway.max_buffered_bytes);
         self.operator.reconfigure(&self.settings, &mut self.calls);
+        self.tools.reconfigure(&self.settings);
+        self.providers.reconfigure(&self.settings.providers);
+        self.with_control(now, |control, cx| control.reconfigure(cx));
         self.reconfigure_journal();
         self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
     }
@@ -310,9 +340,12 @@ impl Gateway {
             auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.exchanges,
             reports: &mut self.reports,
             audit: &mut self.audit,
             metrics: &mut self.metrics,
+            providers: &mut self.providers,
         };
         (&mut self.operator, context)
     }
@@ -333,18 +366,26 @@ impl Machine for Gateway {
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
             Input::Sent { conn, bytes } => self.sent(conn, bytes),
-            Input::Gone { conn, why: _ } => self.gone(conn),
+            Input::Gone { conn, why: _ } => self.gone(now, conn),
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
-            Input::Reconfigured { settings } => self.reconfigured(settings),
+            Input::Reconfigured { settings } => self.reconfigured(now, settings),
             Input::Drain { how } => self.drain(now, how),
             Input::Tick => {}
         }
         self.on_time(now);
-        self.outbound_events(now);
-        self.drain_further(now);
+        loop {
+            self.outbound_events(now);
+            self.answer_tools(now);
+            self.release_control(now);
+            self.drain_further(now);
+            self.deliver(now);
+            // What was handed over may have let something go on that has more to tell.
+            if !self.has_outbound_events() {
+                break;
+            }
+        }
         self.outbound_outputs();
-        self.deliver(now);
         self.tell(now);
     }
 
@@ -365,6 +406,9 @@ impl Machine for Gateway {
             self.operator.next_deadline(),
             self.next_drain_deadline(),
             self.exchanges.next_deadline(),
+            self.fetches.next_deadline(),
+            self.tools.next_deadline(),
+            self.providers.next_deadline(),
             self.journal.as_ref().and_then(Journal::next_deadline),
         ];
         Output::Idle {

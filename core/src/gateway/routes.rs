@@ -36,7 +36,7 @@ pub(super) struct Routes {
     /// The OpenClaw dialect's clients ask for `/`.
     root_is_operator: bool,
     control: ControlPaths,
-    /// Every request but an upgrade belongs to the control plane.
+    /// Everything but the probes belongs to the control plane.
     control_alone: bool,
 }
 
@@ -67,19 +67,17 @@ impl Routes {
     pub(super) fn find(&self, path: &str, upgrade: bool) -> Route {
         if upgrade {
             return match path {
-                _ if self.is_operator(path) => Route::Operator,
+                _ if self.is_operator(path) && !self.control_alone => Route::Operator,
                 _ if self.is_control(path) => Route::Control,
                 _ => Route::Unknown,
             };
-        }
-        if self.control_alone {
-            return Route::Control;
         }
         match path {
             "/health" => Route::Health,
             "/healthz" => Route::Live,
             "/ready" | "/readyz" => Route::Ready,
             "/startup" | "/startupz" => Route::Startup,
+            _ if self.control_alone => Route::Control,
             "/metrics" => Route::Metrics,
             "/tools/invoke" => Route::Tools,
             _ if self.is_operator(path) => Route::Operator,
@@ -138,6 +136,8 @@ mod tests {
         });
         let alone = Routes::new(&settings);
         assert_eq!(alone.find("/anything", true), Route::Control);
-        assert_eq!(alone.find("/health", false), Route::Control);
+        assert_eq!(alone.find("/metrics", false), Route::Control);
+        assert_eq!(alone.find("/gateway", true), Route::Control);
+        assert_eq!(alone.find("/health", false), Route::Health);
     }
 }

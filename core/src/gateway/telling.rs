@@ -81,6 +81,8 @@ impl Gateway {
         let surface = match &connection.stage {
             Stage::WebSocket(stage) => match &stage.session {
                 Session::Operator(_) | Session::Over => Surface::Ws,
+                // The surface tells it itself.
+                Session::Control(_) => return,
             },
             Stage::Http(_) | Stage::Flushing | Stage::Ended => return,
         };

@@ -29,6 +29,15 @@ use crate::websocket::handshake::{HandshakeFault, accept};
 const MAX_BEFORE_HANDSHAKE: usize = 65_536;
 
 impl Gateway {
+    /// The accept key of a sound handshake.
+    pub(super) fn accept_key(request: &Request) -> Result<String, Answer<'static>> {
+        accept(request).map_err(|fault| match fault {
+            HandshakeFault::NotAnUpgrade => Answer::upgrade_required().with("Upgrade", "websocket"),
+            HandshakeFault::BadVersion => Answer::upgrade_required().with("Sec-WebSocket-Version", "13").closing(),
+            HandshakeFault::BadRequest | HandshakeFault::BadKey => Answer::bad_request(),
+        })
+    }
+
     /// Whether the connection may be upgraded: the accept key, or the answer.
     pub(super) fn judge_upgrade(
         &mut self,
@@ -37,11 +46,7 @@ impl Gateway {
         connection: &mut Connection,
         request: &Request,
     ) -> Result<String, Answer<'static>> {
-        let key = accept(request).map_err(|fault| match fault {
-            HandshakeFault::NotAnUpgrade => Answer::upgrade_required().with("Upgrade", "websocket"),
-            HandshakeFault::BadVersion => Answer::upgrade_required().with("Sec-WebSocket-Version", "13").closing(),
-            HandshakeFault::BadRequest | HandshakeFault::BadKey => Answer::bad_request(),
-        })?;
+        let key = Self::accept_key(request)?;
         if self.draining.is_some() {
             return Err(Answer::draining());
         }
@@ -75,7 +80,7 @@ impl Gateway {
 
     /// Clients behind a proxy count by their own address. Web pages on this machine count per address like strangers; other
     /// local programs do not.
-    fn count_client(&mut self, connection: &mut Connection, is_page: bool) -> Result<(), &'static str> {
+    pub(super) fn count_client(&mut self, connection: &mut Connection, is_page: bool) -> Result<(), &'static str> {
         let address = match connection.client {
             Client::Local(address) => address.filter(|_| is_page),
             Client::Remote(address) => Some(address),
@@ -107,9 +112,38 @@ impl Gateway {
         id: ConnId,
         connection: &mut Connection,
         request: &Request,
-        _route: Route,
+        route: Route,
         mut rest: BytesMut,
     ) {
+        let session = match route {
+            Route::Control => {
+                let origin = request.headers().get("origin");
+                self.control_session(now, id, connection.client, origin)
+            }
+            _ => Some(self.operator_session(now, id, connection, request)),
+        };
+        let Some(session) = session else {
+            return self.flush_after(now, id, connection);
+        };
+        let socket = WebSocket::new(self.largest_message(&session));
+        let is_operator = matches!(session, Session::Operator(_));
+        connection.stage = Stage::WebSocket(Box::new(WebSocketStage {
+            socket,
+            session,
+            held: Vec::new(),
+        }));
+        if is_operator {
+            let at = now.monotonic.plus(self.settings.gateway.handshake_timeout);
+            connection.deadlines.set(Timer::Handshake, at);
+        } else {
+            Self::keep_control_deadline(connection);
+        }
+        if !rest.is_empty() {
+            self.drive_websocket(now, id, connection, &mut rest);
+        }
+    }
+
+    fn operator_session(&mut self, now: Now, id: ConnId, connection: &Connection, request: &Request) -> Session {
         if self.journal.is_some() {
             let facts = self.facts(id, connection, Some(request), Surface::Ws);
             self.audit.push(facts.record(AuditEvent::ConnOpen, AuditOutcome::Ok));
@@ -122,19 +156,22 @@ impl Gateway {
             vouched_for: self.has_proxy_user(connection, request),
         };
         let (operator, mut cx) = self.operator(now);
-        let session = operator.opened(&mut cx, id, facts);
-        let socket = WebSocket::new(self.settings.gateway.max_payload_bytes.min(MAX_BEFORE_HANDSHAKE));
-        connection.stage = Stage::WebSocket(Box::new(WebSocketStage {
-            socket,
-            session: Session::Operator(session),
-            held: Vec::new(),
-        }));
-        connection.deadlines.set(
-            Timer::Handshake,
-            now.monotonic.plus(self.settings.gateway.handshake_timeout),
-        );
-        if !rest.is_empty() {
-            self.drive_websocket(now, id, connection, &mut rest);
+        Session::Operator(operator.opened(&mut cx, id, facts))
+    }
+
+    /// The largest message that a session takes now: strangers cannot make the gateway hold much.
+    pub(super) fn largest_message(&self, session: &Session) -> usize {
+        match session {
+            Session::Control(session) => {
+                let limits = self
+                    .control
+                    .as_ref()
+                    .map(|control| control.settings().max_message_bytes);
+                let (before, after) = limits.unwrap_or((MAX_BEFORE_HANDSHAKE, MAX_BEFORE_HANDSHAKE));
+                if session.is_authenticated() { after } else { before }
+            }
+            session if session.is_ready() => self.settings.gateway.max_payload_bytes,
+            _ => self.settings.gateway.max_payload_bytes.min(MAX_BEFORE_HANDSHAKE),
         }
     }
 }

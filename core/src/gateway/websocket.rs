@@ -37,6 +37,7 @@ impl Gateway {
         if !was_ready && stage.session.is_ready() {
             self.handshake_finished(now, connection);
         }
+        Self::keep_control_deadline(connection);
         if read == Read::Over {
             self.flush_after(now, id, connection);
         }
@@ -52,8 +53,8 @@ impl Gateway {
         loop {
             let gate = session.not_before();
             if gate > now.monotonic {
-                connection.deadlines.set_gate(Some(gate));
                 held.extend_from_slice(rest);
+                connection.deadlines.set_gate(Some(gate));
                 if !connection.reading_paused {
                     connection.reading_paused = true;
                     self.outputs.push_back(Output::PauseReading { conn: id });
@@ -67,9 +68,17 @@ impl Gateway {
             let text = match event {
                 Event::Text(text) => Some(text),
                 Event::Binary(bytes) => core::str::from_utf8(bytes).ok(),
-                Event::Alive => continue,
+                Event::Alive => {
+                    if let Session::Control(session) = session {
+                        session.heard();
+                    }
+                    continue;
+                }
                 Event::Closed => return Read::Over,
                 Event::Failed(fault) => {
+                    if let Session::Control(session) = session {
+                        self.with_control(now, |control, cx| control.failed(cx, id, session, fault.reason()));
+                    }
                     self.reports.push(Report::Closed {
                         conn: id,
                         reason: fault.reason().to_string(),
@@ -86,6 +95,17 @@ impl Gateway {
                         socket.set_max_message(self.settings.gateway.max_payload_bytes);
                     }
                 }
+                Session::Control(session) => {
+                    let was_ready = session.is_authenticated();
+                    self.with_control(now, |control, cx| control.message(cx, id, session, text));
+                    if !was_ready && session.is_authenticated() {
+                        let limits = self
+                            .control
+                            .as_ref()
+                            .map(|control| control.settings().max_message_bytes);
+                        socket.set_max_message(limits.unwrap_or_default().1);
+                    }
+                }
                 Session::Over => {}
             }
             if self.outbox.is_closing(id) {
@@ -99,9 +119,12 @@ impl Gateway {
             self.admission.finished(group);
             connection.counted = Counted::Open(group);
         }
-        connection
-            .deadlines
-            .set(Timer::Tick, now.monotonic.plus(self.settings.gateway.tick_interval));
+        if let Stage::WebSocket(stage) = &connection.stage
+            && let Session::Operator(_) = &stage.session
+        {
+            let at = now.monotonic.plus(self.settings.gateway.tick_interval);
+            connection.deadlines.set(Timer::Tick, at);
+        }
     }
 
     /// The time has come to take messages again.
@@ -129,14 +152,14 @@ impl Gateway {
                 conn: id,
                 reason: "no answer to pings".to_string(),
             });
-            return self.abort(id, connection);
+            return self.abort(now, id, connection);
         }
         connection.unanswered_pings += 1;
         if let Stage::WebSocket(stage) = &connection.stage
-            && let Session::Operator(_) = &stage.session
+            && let Session::Operator(session) = &stage.session
         {
             let (operator, mut cx) = self.operator(now);
-            operator.tick(&mut cx, id);
+            operator.tick(&mut cx, id, session);
         }
         self.outbox.ping(id);
         connection

@@ -283,6 +283,15 @@ impl Headers {
             .map(|field| (self.text(field.name), self.text(field.value)))
     }
 
+    /// Whether a field's name begins with one of these letters, in any case: a quick look before a close one.
+    #[must_use]
+    pub fn any_begins_with(&self, letters: &[u8]) -> bool {
+        self.fields.iter().any(|field| {
+            let first = self.bytes(field.name).first();
+            first.is_some_and(|first| letters.contains(&first.to_ascii_lowercase()))
+        })
+    }
+
     /// How many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -224,6 +224,12 @@ impl Exchanges {
         }
     }
 
+    /// Whether [`Self::take_event`] may have something.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.ready.is_empty() || !self.refused.is_empty()
+    }
+
     /// The next thing that an exchange has to tell.
     pub fn take_event(&mut self) -> Option<(Asker, ExchangeId, ExchangeEvent)> {
         if let Some((asker, id)) = self.refused.pop_front() {

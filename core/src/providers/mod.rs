@@ -92,7 +92,8 @@ impl ChatMessage {
     }
 
     /// All its text.
-    fn all_text(&self) -> String {
+    #[must_use]
+    pub fn all_text(&self) -> String {
         let texts = self.parts.iter().filter_map(|part| match part {
             ChatPart::Text(text) => Some(text.as_str()),
             ChatPart::Inline { .. } => None,
@@ -284,16 +285,16 @@ impl Providers {
     }
 
     /// Tells nothing more of the answer until [`Self::proceed`].
-    pub fn hold(&self, cx: &mut ProviderContext<'_>, id: ChatId) {
+    pub fn hold(&self, exchanges: &mut Exchanges, id: ChatId) {
         if let Some(exchange) = self.exchange_of(id) {
-            cx.exchanges.hold(exchange);
+            exchanges.hold(exchange);
         }
     }
 
     /// Goes on telling.
-    pub fn proceed(&self, cx: &mut ProviderContext<'_>, id: ChatId) {
+    pub fn proceed(&self, exchanges: &mut Exchanges, id: ChatId) {
         if let Some(exchange) = self.exchange_of(id) {
-            cx.exchanges.proceed(exchange);
+            exchanges.proceed(exchange);
         }
     }
 
@@ -307,6 +308,12 @@ impl Providers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
+    }
+
+    /// Whether [`Self::take_event`] has something.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next thing there is to tell.

@@ -565,13 +565,13 @@ fn a_held_chat_is_told_nothing() {
     });
     let (conn, _) = play.served();
     play.receive(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
-    play.with(|providers, cx| providers.hold(cx, id));
+    play.with(|providers, cx| providers.hold(cx.exchanges, id));
     play.receive(
         conn,
         "data: {\"choices\":[{\"delta\":{\"content\":\"He\"}}]}\n\ndata: [DONE]\n\n",
     );
     assert_eq!(play.told(), [""; 0]);
-    play.with(|providers, cx| providers.proceed(cx, id));
+    play.with(|providers, cx| providers.proceed(cx.exchanges, id));
     assert_eq!(play.told(), ["+He", "done kimi moonshot-v1-8k 0"]);
 }
 

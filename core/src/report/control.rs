@@ -7,7 +7,7 @@ use core::fmt;
 
 use super::{Level, OneLine};
 use crate::id::ConnId;
-use crate::machine::Peer;
+use crate::policy::forwarded::Client;
 use crate::secret::Secret;
 use crate::settings::ProviderKey;
 use crate::time::UnixMillis;
@@ -44,19 +44,19 @@ pub enum ControlFact {
         /// Its connection.
         conn: ConnId,
         /// Its address.
-        peer: Peer,
+        client: Client,
     },
     /// A client whose address may not connect was turned away.
     Rejected {
         /// Its address.
-        peer: Peer,
+        client: Client,
         /// How many of the same address were turned away since the last one that was told.
         untold: u32,
     },
     /// A browser page whose origin is not allowed was turned away.
     OriginRejected {
         /// Its address.
-        peer: Peer,
+        client: Client,
         /// What it says where it is from, cut short.
         origin: String,
     },
@@ -65,14 +65,14 @@ pub enum ControlFact {
         /// Its connection.
         conn: ConnId,
         /// Its address.
-        peer: Peer,
+        client: Client,
     },
     /// The first message of a connection that showed no good token.
     Unauthorised {
         /// Its connection.
         conn: ConnId,
         /// Its address.
-        peer: Peer,
+        client: Client,
         /// What the client was told.
         reason: String,
     },
@@ -88,14 +88,14 @@ pub enum ControlFact {
         /// Its connection.
         conn: ConnId,
         /// Its address.
-        peer: Peer,
+        client: Client,
     },
     /// A client broke the protocol, or its connection failed.
     Failed {
         /// Its connection.
         conn: ConnId,
         /// Its address.
-        peer: Peer,
+        client: Client,
         /// Why.
         reason: String,
     },
@@ -104,7 +104,7 @@ pub enum ControlFact {
         /// The connection.
         conn: ConnId,
         /// Its address.
-        peer: Peer,
+        client: Client,
         /// Which.
         command: &'static str,
         /// Why it was not carried out.
@@ -113,7 +113,7 @@ pub enum ControlFact {
     /// Another provider answers from now on, or the same one with another model.
     ProviderSwitched {
         /// Who did it.
-        peer: Peer,
+        client: Client,
         /// With which token.
         token_id: String,
         /// Who answered before.
@@ -207,49 +207,56 @@ impl fmt::Display for ControlFact {
             Self::TokenStored { path, id, .. } => {
                 write!(f, "control token {id} is in {}", OneLine(path))
             }
-            Self::Connected { conn, peer } => write!(f, "{conn}: control client connected from {peer}"),
-            Self::Rejected { peer, untold } => {
+            Self::Connected { conn, client } => write!(f, "{conn}: control client connected from {client}"),
+            Self::Rejected { client, untold } => {
                 write!(
                     f,
-                    "control client {peer} rejected: its address is not in TRUSTED_CLIENT_IPS (control.trustedClients)"
+                    "control client {client} rejected: its address is not in TRUSTED_CLIENT_IPS (control.trustedClients)"
                 )?;
                 match untold {
                     0 => Ok(()),
                     count => write!(f, "; {count} more of this address before"),
                 }
             }
-            Self::OriginRejected { peer, origin } => {
+            Self::OriginRejected { client, origin } => {
                 let origin = OneLine(origin);
-                write!(f, "control client {peer} rejected: the origin {origin} is not allowed")
+                write!(
+                    f,
+                    "control client {client} rejected: the origin {origin} is not allowed"
+                )
             }
-            Self::Authenticated { conn, peer } => write!(f, "{conn}: control client {peer} authenticated"),
-            Self::Unauthorised { conn, peer, reason } => {
+            Self::Authenticated { conn, client } => write!(f, "{conn}: control client {client} authenticated"),
+            Self::Unauthorised { conn, client, reason } => {
                 let reason = OneLine(reason);
-                write!(f, "{conn}: control client {peer} showed no good token: {reason}")
+                write!(f, "{conn}: control client {client} showed no good token: {reason}")
             }
             Self::UnauthorisedMore { conn, count } => {
                 write!(f, "{conn}: {count} further messages without a good token")
             }
-            Self::Disconnected { conn, peer } => write!(f, "{conn}: control client {peer} disconnected"),
-            Self::Failed { conn, peer, reason } => {
-                write!(f, "{conn}: control client {peer} failed: {}", OneLine(reason))
+            Self::Disconnected { conn, client } => write!(f, "{conn}: control client {client} disconnected"),
+            Self::Failed { conn, client, reason } => {
+                write!(f, "{conn}: control client {client} failed: {}", OneLine(reason))
             }
             Self::Command {
                 conn,
-                peer,
+                client,
                 command,
                 refused,
             } => match refused {
-                None => write!(f, "{conn}: {command} of {peer}"),
-                Some(why) => write!(f, "{conn}: {command} of {peer} was not carried out: {}", OneLine(why)),
+                None => write!(f, "{conn}: {command} of {client}"),
+                Some(why) => write!(f, "{conn}: {command} of {client} was not carried out: {}", OneLine(why)),
             },
             Self::ProviderSwitched {
-                peer, from, to, model, ..
+                client,
+                from,
+                to,
+                model,
+                ..
             } => {
                 let model = OneLine(model);
                 write!(
                     f,
-                    "provider switched by {peer}: from {from} to {to} with the model {model}"
+                    "provider switched by {client}: from {from} to {to} with the model {model}"
                 )
             }
             Self::HealthChecked { providers } => {
@@ -287,7 +294,7 @@ mod tests {
     #[test]
     fn what_peers_wrote_stays_on_its_line() {
         let fact = ControlFact::OriginRejected {
-            peer: Peer::Local,
+            client: Client::Local(None),
             origin: "http://x\nfake line".into(),
         };
         assert!(!format!("{fact}").contains('\n'));

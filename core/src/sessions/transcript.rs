@@ -66,6 +66,30 @@ pub(crate) fn read(file: &[u8], limit: usize, with_compactions: bool) -> Vec<Str
     lines
 }
 
+/// Whose words a line holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Speaker {
+    User,
+    Assistant,
+    /// Instructions, or what stands for everything before it.
+    Summary,
+}
+
+/// What was said, oldest first. `is_cut`: the text does not begin at the file's start, so that its first line may be torn.
+pub(crate) fn spoken(file: &[u8], is_cut: bool) -> impl Iterator<Item = (Speaker, String)> {
+    let lines = file.split(|byte| *byte == b'\n').skip(usize::from(is_cut));
+    lines
+        .filter_map(|text| serde_json::from_slice::<Line<'_>>(text).ok())
+        .map(|line| {
+            let speaker = match (line.r#type, line.role) {
+                (Kind::Message, Some(Role::User)) => Speaker::User,
+                (Kind::Message, Some(Role::Assistant)) => Speaker::Assistant,
+                (Kind::Message, Some(Role::System) | None) | (Kind::Compaction, _) => Speaker::Summary,
+            };
+            (speaker, line.content.into_owned())
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -210,6 +210,17 @@ pub enum AgentKind {
         /// Its arguments.
         args: Vec<String>,
     },
+    /// An AI provider: the message and the session's earlier turns are its conversation.
+    Provider {
+        /// Which one; `None`: the one that is active when the run begins to work.
+        provider: Option<ProviderKey>,
+        /// Which of its models; `None`: the chosen one.
+        model: Option<String>,
+        /// How the model is told to behave.
+        system_prompt: Option<String>,
+        /// The most bytes of the session's transcript that are looked at for earlier turns.
+        max_history_bytes: usize,
+    },
 }
 
 /// The agent that a request means when it names none.

@@ -8,18 +8,22 @@ pub(crate) mod script;
 pub(crate) mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_core::effect::{Completion, Effect, ExitStatus, Fault, FaultKind, Outcome, OutputStream, Progress};
+use portcullis_core::effect::{
+    Completion, DialTo, Effect, ExitStatus, Fault, FaultKind, Outcome, OutputStream, Progress,
+};
 use portcullis_core::gateway::Gateway;
 use portcullis_core::id::{ConnId, EffectId, ListenerId};
 use portcullis_core::machine::{CloseHow, DrainHow, GoneReason, Input, Machine, Output, Peer};
 use portcullis_core::random::Seed;
 use portcullis_core::secret::Secret;
-use portcullis_core::settings::{Agent, AgentKind, Settings};
+use portcullis_core::settings::{Agent, AgentKind, ProviderKey, Settings};
 use portcullis_core::time::{Instant, Now, UnixMillis};
+use portcullis_core::url::Url;
 
 pub(crate) const TOKEN: &str = "a-token-of-the-world";
 /// More outputs than one input of these tests can cause.
@@ -38,6 +42,8 @@ pub(crate) struct Socket {
     pub(crate) aborted: bool,
     pub(crate) read_closed: bool,
     pub(crate) gone: bool,
+    /// The gateway dialled it, to this address.
+    pub(crate) dialled: Option<SocketAddr>,
     pub(crate) client: client::Client,
 }
 
@@ -99,6 +105,19 @@ pub(crate) fn settings() -> Settings {
         args: Vec::new(),
     };
     settings.agents.agents.push(program);
+    let mut model = Agent::built_in("/work");
+    model.id = "model".into();
+    model.kind = AgentKind::Provider {
+        provider: Some(ProviderKey::Kimi),
+        model: None,
+        system_prompt: Some("be brief".into()),
+        max_history_bytes: 4_096,
+    };
+    settings.agents.agents.push(model);
+    settings.providers.kimi.api_key = Some(Secret::new("sk-of-the-world".into()));
+    if let Ok(url) = Url::parse("http://127.0.0.1:4000/v1") {
+        settings.providers.kimi.base_url = url;
+    }
     settings
 }
 
@@ -347,9 +366,29 @@ impl World {
                 self.store.append(path, bytes);
                 Ok(Completion::Done)
             }
+            Effect::Dial(dial) => match dial.to {
+                DialTo::Tcp(address) => Ok(self.dialled(address)),
+                DialTo::Unix(_) => Err(fault(FaultKind::Unavailable)),
+            },
             Effect::ReadFile { path, .. } => self.store.file(path).ok_or_else(|| fault(FaultKind::NotFound)),
             _ => Err(fault(FaultKind::Unavailable)),
         }
+    }
+
+    /// A server takes a connection of the gateway.
+    fn dialled(&mut self, address: SocketAddr) -> Completion {
+        let conn = self.next;
+        self.next = conn.next();
+        let dialled = Some(address);
+        self.sockets.insert(
+            conn,
+            Socket {
+                dialled,
+                ..Socket::default()
+            },
+        );
+        let peer = Peer::Tcp(address);
+        Completion::Dialled { conn, peer }
     }
 
     /// Every effect ends well, and those that follow from it, until none is left.
@@ -383,10 +422,17 @@ impl World {
 
     /// Everybody leaves and everything ends: nothing may be left.
     pub(crate) fn end(&mut self) {
-        for conn in self.sockets.keys().copied().collect::<Vec<_>>() {
-            self.gone(conn);
+        // What a server did not answer is asked again, so that it may take some rounds.
+        for _ in 0..64 {
+            for conn in self.sockets.keys().copied().collect::<Vec<_>>() {
+                self.gone(conn);
+            }
+            self.settle();
+            match self.wake_at {
+                Some(at) if !self.drained && !self.stopped_accepting => self.advance(at.since(self.now.monotonic)),
+                _ => break,
+            }
         }
-        self.settle();
         if !self.drained {
             assert_eq!(self.gateway.connections(), 0, "a connection is left");
             if !self.stopped_accepting {

@@ -56,6 +56,8 @@ const PARAMS: &[&str] = &[
     r#"{"idempotencyKey":"f","message":"hello","agentId":"nobody"}"#,
     r#"{"idempotencyKey":"g","message":"hello","cwd":"/elsewhere"}"#,
     r#"{"idempotencyKey":"h","message":"bye"}"#,
+    r#"{"idempotencyKey":"i","message":"hello","agentId":"model"}"#,
+    r#"{"idempotencyKey":"j","message":"hello","agentId":"model","disableSession":true}"#,
     r#"{"runId":"1"}"#,
     r#"{"runId":"2"}"#,
     r#"{"activeMinutes":1}"#,
@@ -69,6 +71,19 @@ const HTTP: &[&str] = &[
     "GET / HTTP/1.1\r\nHo",
     "BAD\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: gw\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+];
+
+/// What a server may answer, in pieces.
+const ANSWERS: &[&str] = &[
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\n",
+    "HTTP/1.1 429 Slow down\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n{\"choices\":[{\"message\":{\"content\":\"all\"}}]}",
+    "HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\n\r\n",
+    "data: {\"choices\":[{\"delta\":{\"content\":\"pie",
+    "ce\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"content\":\"more\"},\"finish_reason\":\"stop\"}]}\n\n",
+    "data: [DONE]\n\n",
 ];
 
 const ADDRESSES: &[&str] = &["127.0.0.1:1", "127.0.0.1:1", "192.0.2.1:1", "[2001:db8::1]:1", "local"];
@@ -88,7 +103,7 @@ pub(crate) fn play_on(world: &mut World, script: &[u8]) {
 }
 
 fn act(world: &mut World, choices: &mut Choices<'_>) {
-    match choices.byte() % 20 {
+    match choices.byte() % 23 {
         0 => {
             world.connect(choices.of(ADDRESSES));
         }
@@ -115,7 +130,48 @@ fn act(world: &mut World, choices: &mut Choices<'_>) {
         16 => world.follow_closes(),
         17 if choices.byte() < 16 => world.step(Input::Drain { how: DrainHow::Stop }),
         18 => reconfigure(world, choices),
+        20..=21 if world.sockets.len() < 40 => ask_provider(world, choices),
+        22 => answer_as_provider(world, choices),
         _ => world.step(Input::Tick),
+    }
+}
+
+/// A client asks an agent that is a provider, and every effect up to the connection ends well.
+fn ask_provider(world: &mut World, choices: &mut Choices<'_>) {
+    let conn = world.client();
+    let key = choices.of(&["p", "q", "r"]);
+    world.run(
+        conn,
+        key,
+        choices.of(&[r#","agentId":"model""#, r#","agentId":"model","disableSession":true"#]),
+    );
+    for _ in 0..64 {
+        let Some(effect) = world.running.keys().next().copied() else {
+            break;
+        };
+        world.complete(effect, Ending::Well);
+    }
+}
+
+/// A server that was dialled answers, with sense or without.
+fn answer_as_provider(world: &mut World, choices: &mut Choices<'_>) {
+    let dialled = world
+        .sockets
+        .iter()
+        .filter(|(_, socket)| socket.dialled.is_some() && !socket.gone);
+    let servers: Vec<ConnId> = dialled.map(|(conn, _)| *conn).collect();
+    if servers.is_empty() {
+        return;
+    }
+    let conn = choices.of(&servers);
+    for _ in 0..=choices.byte() % 4 {
+        let piece = choices.of(ANSWERS);
+        world.bytes(conn, piece.as_bytes());
+    }
+    match choices.byte() % 8 {
+        0 => world.read_closed(conn),
+        1 => world.gone(conn),
+        _ => {}
     }
 }
 
@@ -125,6 +181,11 @@ fn to_client(world: &mut World, choices: &mut Choices<'_>) {
         return;
     }
     let conn = choices.of(&conns);
+    if world.sockets.get(&conn).is_some_and(|socket| socket.dialled.is_some()) && !choices.byte().is_multiple_of(4) {
+        let piece = choices.of(ANSWERS);
+        world.bytes(conn, piece.as_bytes());
+        return;
+    }
     match choices.byte() % 16 {
         0 => drop(world.bytes(conn, UPGRADE.as_bytes())),
         1 => drop(world.bytes(conn, &hello(choices.of(&[TOKEN, TOKEN, "wrong-token"])))),

@@ -3,144 +3,18 @@
 
 use argh::FromArgs;
 
+use super::commands::{Arguments, Command};
 use crate::settings::nearest;
 
-/// A fail-closed control-plane gateway for agents.
-#[derive(FromArgs)]
-#[argh(
-    help_triggers("-h", "--help"),
-    example = "{command_name} gateway\n{command_name} gateway --port 0 --json\n{command_name} call health --token TOKEN\n\
-               {command_name} call agent.run '{{\"message\":\"hello\"}}' --token TOKEN",
-    note = "Options may be written --option VALUE or --option=VALUE.\n-V, --version prints the version."
-)]
-pub(super) struct Arguments {
-    #[argh(subcommand)]
-    pub(super) command: Command,
-}
-
-#[derive(FromArgs)]
-#[argh(subcommand)]
-pub(super) enum Command {
-    Gateway(GatewayCommand),
-    Call(CallCommand),
-}
-
-/// Start a gateway, or with --url look at a remote one.
-#[derive(FromArgs)]
-#[argh(
-    subcommand,
-    name = "gateway",
-    help_triggers("-h", "--help"),
-    example = "{command_name}\n{command_name} --port 0 --json\n{command_name} --config gateway.json5 --verbose\n\
-               {command_name} --set gateway.rateLimitPerMinute=600 --set session.mode=idle\n\
-               {command_name} --bind 192.0.2.7 --allow-remote\n\
-               {command_name} --url ws://127.0.0.1:18789 --token TOKEN",
-    note = "Without settings there is one built-in agent, goat: it answers by repeating the message. Name your own agents,\n\
-            programs that read the message on standard input, under agents.list in the settings file.\n\n\
-            The token is --token, else OPENGOAT_GATEWAY_TOKEN, else OPENCLAW_GATEWAY_TOKEN, else gateway.auth.token in the\n\
-            file, else a fresh one that is printed. A token on the command line can be seen by other users of the machine.\n\n\
-            State is kept in --state-dir, else $PORTCULLIS_STATE_DIR, else $XDG_STATE_HOME/portcullis, else\n\
-            ~/.local/state/portcullis. SIGINT and SIGTERM let running work end, then close every connection.",
-    error_code(1, "The gateway could not be started or reached; the reason is on standard error.")
-)]
-pub(super) struct GatewayCommand {
-    /// address to listen on (127.0.0.1)
-    #[argh(option, arg_name = "host")]
-    pub(super) bind: Option<String>,
-    /// port to listen on (18789); 0 picks a free one
-    #[argh(option, arg_name = "n")]
-    pub(super) port: Option<String>,
-    /// the token that clients need, or with --url the one to send
-    #[argh(option, arg_name = "token")]
-    pub(super) token: Option<String>,
-    /// let everybody in who reaches the port; loopback only
-    #[argh(switch)]
-    pub(super) no_auth: bool,
-    /// allow an address that other machines reach
-    #[argh(switch)]
-    pub(super) allow_remote: bool,
-    /// a browser origin that may connect, for example https://app.example.com; may be repeated
-    #[argh(option, arg_name = "origin")]
-    pub(super) allow_origin: Vec<String>,
-    /// settings file (JSON5)
-    #[argh(option, arg_name = "file")]
-    pub(super) config: Option<String>,
-    /// folder for state
-    #[argh(option, arg_name = "dir")]
-    pub(super) state_dir: Option<String>,
-    /// one setting, for example gateway.maxInFlight=8; may be repeated
-    #[argh(option, arg_name = "path=json")]
-    pub(super) set: Vec<String>,
-    /// log what happens, not only what is wrong
-    #[argh(switch)]
-    pub(super) verbose: bool,
-    /// print one line of JSON
-    #[argh(switch)]
-    pub(super) json: bool,
-    /// connect to the gateway at this URL and print its health
-    #[argh(option, arg_name = "url")]
-    pub(super) url: Option<String>,
-    /// the same as --url
-    #[argh(option, arg_name = "url")]
-    pub(super) remote_url: Option<String>,
-    /// with --url: milliseconds to wait (10000)
-    #[argh(option, arg_name = "ms")]
-    pub(super) timeout: Option<String>,
-    /// with --url wss://: PEM file of a further trust anchor
-    #[argh(option, arg_name = "file")]
-    pub(super) ca: Option<String>,
-}
-
-impl GatewayCommand {
-    /// Whether it is about a gateway that runs already.
-    pub(super) fn connects(&self) -> bool {
-        self.url.is_some() || self.remote_url.is_some()
-    }
-}
-
-/// Send one request to a gateway and print the answer.
-#[derive(FromArgs)]
-#[argh(
-    subcommand,
-    name = "call",
-    help_triggers("-h", "--help"),
-    example = "{command_name} health --token TOKEN\n\
-               {command_name} agent.run '{{\"message\":\"hello\"}}' --token TOKEN\n\
-               {command_name} session.history '{{\"limit\":10}}' --url wss://gateway.example.com --json",
-    note = "The output of agent.run is shown as it comes, standard output and standard error each where it belongs.\n\
-            agent.run gets a random idempotencyKey when PARAMS have none.\n\
-            The token is --token, else OPENGOAT_GATEWAY_TOKEN, else OPENCLAW_GATEWAY_TOKEN.",
-    error_code(1, "No answer came, or the gateway refused; the reason is on standard error.")
-)]
-pub(super) struct CallCommand {
-    /// the method, for example health, agent.list, agent.run, session.list, session.history
-    #[argh(positional)]
-    pub(super) method: String,
-    /// its params as JSON
-    #[argh(positional)]
-    pub(super) params: Option<String>,
-    /// the gateway (ws://127.0.0.1:18789/gateway)
-    #[argh(option, arg_name = "url")]
-    pub(super) url: Option<String>,
-    /// the token to send
-    #[argh(option, arg_name = "token")]
-    pub(super) token: Option<String>,
-    /// milliseconds to wait: for the connection (10000), and for the answer (10000, of agent.run without end)
-    #[argh(option, arg_name = "ms")]
-    pub(super) timeout: Option<String>,
-    /// PEM file of a further trust anchor for wss://
-    #[argh(option, arg_name = "file")]
-    pub(super) ca: Option<String>,
-    /// print every frame as one line of JSON
-    #[argh(switch)]
-    pub(super) json: bool,
-}
-
 /// Options that take a value, and whether they may be repeated.
-const WITH_VALUE: [(&str, bool); 11] = [
+const WITH_VALUE: [(&str, bool); 18] = [
     ("--bind", false),
     ("--port", false),
     ("--token", false),
+    ("--token-file", false),
+    ("--env-file", false),
+    ("--tls-cert", false),
+    ("--tls-key", false),
     ("--allow-origin", true),
     ("--config", false),
     ("--state-dir", false),
@@ -149,10 +23,36 @@ const WITH_VALUE: [(&str, bool); 11] = [
     ("--remote-url", false),
     ("--timeout", false),
     ("--ca", false),
+    ("--fail-on", false),
+    ("--journal", false),
+    ("--interval", false),
 ];
 
 /// Options without a value that are not read before the others.
-const SWITCHES: [&str; 4] = ["--no-auth", "--allow-remote", "--verbose", "--json"];
+const SWITCHES: [&str; 9] = [
+    "--no-auth",
+    "--allow-remote",
+    "--verbose",
+    "--json",
+    "--print-token",
+    "--show-secret",
+    "--deep",
+    "--once",
+    "--no-probe",
+];
+
+/// The commands, for help.
+const COMMANDS: [&str; 9] = [
+    "gateway",
+    "control",
+    "call",
+    "config",
+    "token",
+    "status",
+    "audit",
+    "security",
+    "systemd-unit",
+];
 
 /// What the command line comes to.
 pub(super) enum Parsed {
@@ -184,7 +84,7 @@ pub(super) fn parse(program: &str, written: &[String]) -> Parsed {
 
 /// The words that ask for help on the command that `words` begin with, or on all.
 fn help(words: &[String]) -> Vec<String> {
-    let command = words.iter().find(|word| matches!(word.as_str(), "gateway" | "call"));
+    let command = words.iter().find(|word| COMMANDS.contains(&word.as_str()));
     command.cloned().into_iter().chain([String::from("--help")]).collect()
 }
 
@@ -195,7 +95,10 @@ fn without_strays(mistake: &str) -> String {
         .map(|(_, rest)| rest.lines().next().unwrap_or_default());
     match stray {
         Some(word) if option_names().any(|name| name == word) => format!("{word} is not an option here."),
-        Some(_) => "There is a word that is neither a command (gateway, call), an option nor the value of one.".into(),
+        Some(_) => format!(
+            "There is a word that is neither a command ({}), an option nor the value of one.",
+            COMMANDS.join(", ")
+        ),
         None => mistake.to_owned(),
     }
 }
@@ -257,6 +160,7 @@ fn split(written: &[String]) -> Result<Split, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::commands::GatewayCommand;
     use super::*;
 
     fn of(line: &[&str]) -> Parsed {
@@ -267,8 +171,8 @@ mod tests {
     fn gateway(line: &[&str]) -> GatewayCommand {
         match of(line) {
             Parsed::Run(command) => match *command {
-                Command::Gateway(command) => command,
-                Command::Call(_) => panic!("not gateway"),
+                Command::Gateway(command) => *command,
+                _ => panic!("not gateway"),
             },
             Parsed::Mistake(mistake) => panic!("{mistake}"),
             _ => panic!("not gateway"),
@@ -361,8 +265,9 @@ mod tests {
             help(&["call", "health", "-h"])
                 .contains("portcullis call agent.run '{\"message\":\"hello\"}' --token TOKEN")
         );
-        for (name, _) in WITH_VALUE {
-            assert!(gateway.contains(name), "{name} is not in the help");
+        let all: String = COMMANDS.iter().map(|command| help(&[command, "-h"])).collect();
+        for name in WITH_VALUE.iter().map(|(name, _)| name).chain(&SWITCHES) {
+            assert!(all.contains(name), "{name} is in no help");
         }
     }
 

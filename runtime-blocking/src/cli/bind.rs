@@ -1,69 +1,87 @@
-//! Where the gateway listens: other machines are let near only when somebody asks for it, and never without a token.
-//! There is no falling back to another address.
+//! Where the gateway listens. Whether it may is the core's decision (`policy::bind`), asked for the address that was chosen
+//! and again for the one that the socket really got. There is no falling back to another address.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-    pub(super) allow_remote: bool,
-    pub(super) auth: bool,
+use portcullis_core::policy::bind::{self, Allowed, Class, Wanted};
+
+use super::Refusal;
+use crate::settings::{Bind, Loaded};
+
+/// A socket that may be listened on.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) allowed: Allowed,
 }
 
 /// Opens the listening socket, or says why not and what would allow it.
-pub(super) fn listen(wanted: Wanted<'_>) -> Result<TcpListener, String> {
-    let host = wanted.host;
-    let addresses = (host, wanted.port)
-        .to_socket_addrs()
-        .map_err(|error| format!("Cannot look {host} up: {error}."))?;
-    let addresses: Vec<SocketAddr> = addresses.collect();
-    // A name may mean several addresses: all of them must be allowed, whichever is bound.
-    for address in &addresses {
-        guard(wanted, address.ip())?;
-    }
-    // Of localhost's two, the one that every client tries.
-    let chosen = addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or_else(|| addresses.first());
-    let address = *chosen.ok_or_else(|| format!("{host} has no address."))?;
+pub(super) fn listen(loaded: &Loaded) -> Result<Listening, Refusal> {
+    let address = SocketAddr::new(chosen(&loaded.bind)?, loaded.port);
+    judge(loaded, address)?;
     let listener = TcpListener::bind(address).map_err(|error| refused(address, &error))?;
-    // And again what the system really gave.
     let bound = listener
         .local_addr()
         .map_err(|error| format!("Cannot tell the address of the listener: {error}."))?;
-    guard(wanted, bound.ip())?;
-    Ok(listener)
+    let allowed = judge(loaded, bound)?;
+    Ok(Listening {
+        listener,
+        address: bound,
+        allowed,
+    })
 }
 
-fn guard(wanted: Wanted<'_>, address: IpAddr) -> Result<(), String> {
-    if address.to_canonical().is_loopback() {
-        return Ok(());
+/// What the guard says about an address with these settings.
+fn judge(loaded: &Loaded, address: SocketAddr) -> Result<Allowed, Refusal> {
+    let wanted = Wanted {
+        address: address.ip(),
+        allow_remote: loaded.allow_remote,
+        allow_wildcard: loaded.allow_wildcard,
+        has_allowed_networks: loaded
+            .core
+            .doors
+            .allowed_networks
+            .as_ref()
+            .is_some_and(|networks| !networks.is_empty()),
+        any_origin: loaded.core.gateway.allowed_origins.iter().any(|origin| origin == "*"),
+        lock: loaded.lock(),
+    };
+    bind::judge(&wanted).map_err(|refusals| {
+        let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        Refusal::of_settings(lines.join("\n"))
+    })
+}
+
+/// Whether these settings could go on where a gateway listens already.
+pub(super) fn still_allowed(loaded: &Loaded, address: SocketAddr) -> Result<(), String> {
+    judge(loaded, address).map(drop).map_err(|refusal| refusal.text)
+}
+
+pub(super) fn chosen(bind: &Bind) -> Result<IpAddr, Refusal> {
+    match bind {
+        Bind::Host(host) => bind::parse(host).map_err(|refusal| Refusal::of_settings(refusal.to_string())),
+        Bind::Tailnet => tailnet().ok_or_else(|| {
+            Refusal::of_settings(
+                "gateway.bind: this machine has no tailnet address. Start the tailnet's daemon, or name an address with gateway.host.",
+            )
+        }),
+        Bind::Custom => Err(Refusal::of_settings("gateway.customBindHost: is missing.")),
     }
-    let mut refusals = Vec::new();
-    if !wanted.allow_remote {
-        refusals.push(format!(
-            "Refusing non-loopback bind without --allow-remote. Other machines can reach {}: add --allow-remote if they shall, \
-             or leave --bind out to listen on 127.0.0.1 only.",
-            wanted.host
-        ));
-    }
-    if !wanted.auth {
-        refusals.push(format!(
-            "Refusing --no-auth with a non-loopback bind. Whoever reaches {} could run your agents: remove --no-auth (or set \
-             gateway.auth.mode to \"token\"), or leave --bind out to listen on 127.0.0.1 only.",
-            wanted.host
-        ));
-    }
-    if refusals.is_empty() {
-        Ok(())
-    } else {
-        Err(refusals.join("\n"))
-    }
+}
+
+/// This machine's address in its tailnet: the one that it would speak from to another machine there. Nothing is sent.
+fn tailnet() -> Option<IpAddr> {
+    const SOMEBODY_THERE: [&str; 2] = ["100.100.100.100:9", "[fd7a:115c:a1e0::53]:9"];
+    SOMEBODY_THERE.iter().find_map(|there| {
+        let here = if there.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = UdpSocket::bind(here).ok()?;
+        socket.connect(there).ok()?;
+        let address = socket.local_addr().ok()?.ip();
+        (Class::of(address) == Class::Tailnet).then_some(address)
+    })
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> String {
@@ -114,69 +132,99 @@ fn is_gateway(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Environment, Flags, Purpose, Sources, fresh_token, load};
+    use portcullis_core::random::Seed;
+    use std::path::Path;
 
-    const LOCAL: Wanted<'_> = Wanted {
-        host: "127.0.0.1",
-        port: 0,
-        allow_remote: false,
-        auth: true,
-    };
+    fn loaded(set: &[&str]) -> Loaded {
+        let set: Vec<String> = set.iter().map(|&set| set.to_owned()).collect();
+        let sources = Sources {
+            file: None,
+            environment: &Environment::from_iter([("HOME", "/nowhere/home")]),
+            set: &set,
+            flags: &Flags::default(),
+            working_dir: Path::new("/"),
+            purpose: Purpose::Gateway,
+        };
+        load(&sources, fresh_token(Seed([5; 32]))).unwrap()
+    }
 
     #[test]
     fn loopback_needs_nothing() {
         for host in ["127.0.0.1", "127.1.2.3", "localhost"] {
-            for auth in [true, false] {
-                let listener = listen(Wanted { host, auth, ..LOCAL }).unwrap();
-                assert!(listener.local_addr().unwrap().ip().is_loopback());
+            for auth in ["token", "none"] {
+                let set = [format!("gateway.host={host}"), format!("gateway.auth.mode={auth}")];
+                let set = [set[0].as_str(), set[1].as_str(), "gateway.port=0"];
+                let listening = listen(&loaded(&set)).unwrap();
+                assert!(listening.address.ip().is_loopback() && listening.allowed.class == Class::Loopback);
             }
         }
     }
 
     #[test]
-    fn what_counts_as_loopback() {
-        for (address, allowed) in [
-            ("127.255.255.254", true),
-            ("::1", true),
-            ("::ffff:127.0.0.1", true),
-            ("0.0.0.0", false),
-            ("::", false),
-            ("::ffff:10.0.0.1", false),
-            ("128.0.0.1", false),
-            ("10.0.0.1", false),
+    fn other_addresses_need_leave_and_a_strong_token() {
+        const WEAK: &str = "gateway.auth.token=weak-token";
+        for (set, what) in [
+            (
+                ["gateway.host=0.0.0.0"].as_slice(),
+                "Refusing non-loopback bind without --allow-remote. ",
+            ),
+            (
+                &["gateway.bind=lan", "gateway.allowRemote=true"],
+                "gateway.dangerouslyAllowWildcardBind",
+            ),
+            (
+                &[
+                    "gateway.host=10.0.0.1",
+                    "gateway.allowRemote=true",
+                    "gateway.auth.mode=none",
+                ],
+                "Refusing --no-auth with a non-loopback bind. ",
+            ),
+            (
+                &["gateway.host=10.0.0.1", "gateway.allowRemote=true", WEAK],
+                "gateway.auth.token",
+            ),
+            (
+                &[
+                    "gateway.host=0.0.0.0",
+                    "gateway.allowRemote=true",
+                    "gateway.dangerouslyAllowWildcardBind=true",
+                ],
+                "gateway.allowedNetworks",
+            ),
+            (
+                &[
+                    "gateway.host=10.0.0.1",
+                    "gateway.allowRemote=true",
+                    "gateway.allowedOrigins=['*']",
+                ],
+                "gateway.controlUi.allowedOrigins",
+            ),
+            (&["gateway.auth.token=change-me-now"], "published example"),
         ] {
-            assert_eq!(guard(LOCAL, address.parse().unwrap()).is_ok(), allowed, "{address}");
+            let refusal = listen(&loaded(set)).unwrap_err();
+            assert!(refusal.text.contains(what), "{set:?}: {}", refusal.text);
+            assert_eq!(refusal.status, 78, "{set:?}");
         }
+        let open = loaded(&[
+            "gateway.host=0.0.0.0",
+            "gateway.port=0",
+            "gateway.allowRemote=true",
+            "gateway.dangerouslyAllowWildcardBind=true",
+            "gateway.allowedNetworks=['127.0.0.0/8']",
+        ]);
+        let address = SocketAddr::new(chosen(&open.bind).unwrap(), 0);
+        assert_eq!(judge(&open, address).ok().unwrap().class, Class::Wildcard);
+        assert!(still_allowed(&loaded(&["gateway.auth.mode=none"]), address).is_err());
     }
 
     #[test]
-    fn other_addresses_need_leave_and_a_token() {
-        let remote = Wanted {
-            host: "0.0.0.0",
-            ..LOCAL
-        };
-        let refusal = listen(remote).unwrap_err();
-        assert!(
-            refusal.starts_with("Refusing non-loopback bind without --allow-remote. "),
-            "{refusal}"
-        );
-        assert!(!refusal.contains("--no-auth"));
-        let refusal = listen(Wanted {
-            auth: false,
-            allow_remote: true,
-            ..remote
-        })
-        .unwrap_err();
-        assert!(
-            refusal.starts_with("Refusing --no-auth with a non-loopback bind. "),
-            "{refusal}"
-        );
-        let both = listen(Wanted { auth: false, ..remote }).unwrap_err();
-        assert_eq!(both.lines().count(), 2, "{both}");
-        let allowed = Wanted {
-            allow_remote: true,
-            ..remote
-        };
-        assert!(guard(allowed, "0.0.0.0".parse().unwrap()).is_ok());
+    fn a_tailnet_address_is_one_or_the_start_is_refused() {
+        match chosen(&loaded(&["gateway.bind=tailnet"]).bind) {
+            Ok(address) => assert_eq!(Class::of(address), Class::Tailnet),
+            Err(refusal) => assert!(refusal.text.contains("no tailnet address") && refusal.status == 78),
+        }
     }
 
     #[test]
@@ -185,11 +233,12 @@ mod tests {
         let port = taken.local_addr().unwrap().port();
         // It accepts and closes: no gateway.
         let other = std::thread::spawn(move || drop(taken.accept()));
-        let refusal = listen(Wanted { port, ..LOCAL }).unwrap_err();
+        let refusal = listen(&loaded(&[&format!("gateway.port={port}")])).unwrap_err();
         other.join().unwrap();
         assert!(
-            refusal.contains("the port is taken. Another program uses it") && refusal.contains("--port"),
-            "{refusal}"
+            refusal.text.contains("the port is taken. Another program uses it") && refusal.status == 1,
+            "{}",
+            refusal.text
         );
     }
 }

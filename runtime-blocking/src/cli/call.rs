@@ -4,25 +4,25 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
-use super::arguments::CallCommand;
+use super::commands::CallCommand;
 use super::remote::{EXPOSED, Target, answer_timeout};
-use super::{Process, entropy, stdout_failed};
+use super::{FAILURE, Process, SUCCESS, entropy, stdout_failed};
 use crate::client::{Client, Scope};
 use crate::settings::fresh_token;
 
 const DEFAULT_URL: &str = "ws://127.0.0.1:18789/gateway";
 
-/// Sends the request and prints what comes; whether it was answered well.
-pub(super) fn run(command: &CallCommand, mut process: Process) -> bool {
-    super::logging::start(false);
+/// Sends the request and prints what comes; the exit status says whether it was answered well.
+pub(super) fn run(command: &CallCommand, mut process: Process) -> u8 {
+    super::logging::start(log::LevelFilter::Warn);
     let mut screen = Screen::default();
     let called = call(command, &mut process, &mut screen);
     match called {
-        Ok(()) => true,
+        Ok(()) => SUCCESS,
         Err(mistake) => {
             screen.end_lines(&mut process);
             let _ = writeln!(process.stderr, "Error: {mistake}");
-            false
+            FAILURE
         }
     }
 }

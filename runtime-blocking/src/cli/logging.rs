@@ -1,5 +1,5 @@
-//! The log on standard error: one line for each fact, with the time in UTC. Warnings and errors, or everything that
-//! happens with `--verbose`.
+//! The log on standard error: one line for each fact, with the time in UTC and without secrets. Warnings and errors, or
+//! everything that happens with `--verbose`. A standard error that nobody reads any more is no reason to end.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,24 +7,36 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::LevelFilter;
 use portcullis_core::time::UnixMillis;
 
-/// Starts the log. A log that the embedding program started stays.
-pub(super) fn start(verbose: bool) {
-    let mut builder = env_logger::Builder::new();
+use crate::redaction;
+
+/// How much is told: `--verbose`, else what the settings say.
+pub(super) fn level(verbose: bool, chosen: Option<LevelFilter>) -> LevelFilter {
     if verbose {
-        // The libraries below tell their own story at these levels; only ours is wanted.
-        builder
-            .filter_level(LevelFilter::Info)
-            .filter_module("portcullis", LevelFilter::Debug);
-        builder
-            .filter_module("rustls", LevelFilter::Warn)
-            .filter_module("tungstenite", LevelFilter::Warn);
+        LevelFilter::Debug
     } else {
-        builder.filter_level(LevelFilter::Warn);
+        chosen.unwrap_or(LevelFilter::Warn)
     }
+}
+
+/// Starts the log. A log that the embedding program started stays.
+pub(super) fn start(level: LevelFilter) {
+    let mut builder = env_logger::Builder::new();
+    // The libraries below tell their own story; only ours is wanted in full.
+    builder
+        .filter_level(LevelFilter::Warn)
+        .filter_module("portcullis", LevelFilter::Debug);
     builder.format(|line, record| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let utc = UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)).to_utc();
-        writeln!(line, "{utc} {:<5} {}", record.level(), record.args())
+        let text = redaction::one_line(&record.args().to_string());
+        writeln!(line, "{utc} {:<5} {text}", record.level())
     });
-    let _ = builder.try_init();
+    if builder.try_init().is_ok() {
+        set_level(level);
+    }
+}
+
+/// Tells more or less from now on.
+pub(super) fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
 }

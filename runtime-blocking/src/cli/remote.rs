@@ -8,10 +8,10 @@ use std::time::Duration;
 use portcullis_core::secret::Secret;
 use serde_json::{Value, json};
 
-use super::arguments::GatewayCommand;
+use super::commands::GatewayCommand;
 use super::{Process, stdout_failed};
 use crate::client::{Client, ClientError, ConnectOptions, GatewayUrl, Scope, printable, trust};
-use crate::settings::{Environment, TOKEN_VARIABLES};
+use crate::settings::{self, Environment, Flags, Purpose, Sources, TOKEN_VARIABLES};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,8 +40,20 @@ impl Target<'_> {
             (false, Some(_)) => return Err("--ca goes with a wss:// URL only".into()),
             (false, None) => None,
         };
-        let token = self.token.or_else(|| from_environment(&process.environment));
-        let token = token.map(|token| Secret::new(token.trim().to_owned()));
+        let written = self.token.or_else(|| from_environment(&process.environment));
+        let written = written.map(|token| Secret::new(token.trim().to_owned()));
+        // The token of this machine's own gateway goes to nobody else.
+        let token = written.or_else(|| {
+            let sources = Sources {
+                file: None,
+                environment: &process.environment,
+                set: &[],
+                flags: &Flags::default(),
+                working_dir: &process.working_dir,
+                purpose: Purpose::Gateway,
+            };
+            url.is_loopback().then(|| settings::kept_token(&sources)).flatten()
+        });
         let options = ConnectOptions {
             token,
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
@@ -94,7 +106,7 @@ pub(super) fn run(command: &GatewayCommand, process: &mut Process) -> Result<(),
         timeout: command.timeout.as_deref(),
         ca: command.ca.as_deref(),
     };
-    super::logging::start(command.verbose);
+    super::logging::start(super::logging::level(command.verbose, None));
     let reached = target.read(Scope::Read, process)?;
     if reached.exposes_token() {
         let _ = writeln!(process.stderr, "{EXPOSED}");
@@ -147,6 +159,11 @@ fn only_connecting(command: &GatewayCommand) -> Result<(), String> {
         ("--config", command.config.is_some()),
         ("--state-dir", command.state_dir.is_some()),
         ("--set", !command.set.is_empty()),
+        ("--token-file", command.token_file.is_some()),
+        ("--print-token", command.print_token),
+        ("--env-file", command.env_file.is_some()),
+        ("--tls-cert", command.tls_cert.is_some()),
+        ("--tls-key", command.tls_key.is_some()),
     ];
     let given: Vec<&str> = starting
         .iter()

@@ -72,9 +72,6 @@ pub fn end(status: i32) -> ! {
         // It fails only when nobody of the group is left.
         let _ = kill_process_group(*group, Signal::KILL);
     }
-    log::warn!(
-        "ended at once by a second signal; {} running programs were killed",
-        live.len()
-    );
+    log::warn!("ended at once; {} running programs were killed", live.len());
     std::process::exit(status)
 }

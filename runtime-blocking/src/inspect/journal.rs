@@ -96,6 +96,35 @@ pub fn count_since(path: &Path, since: &str) -> Result<BTreeMap<String, u64>, Jo
     Ok(counts)
 }
 
+/// How often fetches of each host were blocked at or after `since`.
+///
+/// # Errors
+/// Why a file cannot be read.
+pub fn blocked_since(path: &Path, since: &str) -> Result<BTreeMap<String, u64>, JournalFault> {
+    #[derive(Deserialize)]
+    struct Line {
+        ts: String,
+        event: String,
+        target: Option<String>,
+    }
+    const BLOCKED: [&str; 3] = ["ssrf_blocked", "url_denied", "fetch_rejected"];
+    let mut hosts: BTreeMap<String, u64> = BTreeMap::new();
+    for file in files(path) {
+        each_line(&file, |line| {
+            if let Ok(line) = serde_json::from_slice::<Line>(line)
+                && line.ts.as_str() >= since
+                && BLOCKED.contains(&line.event.as_str())
+                && let Some(target) = line.target
+            {
+                let host = target.split_once("://").map_or(target.as_str(), |(_, host)| host);
+                *hosts.entry(host.to_owned()).or_default() += 1;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(hosts)
+}
+
 fn each_line(file: &Path, mut take: impl FnMut(&[u8]) -> Result<(), JournalFault>) -> Result<(), JournalFault> {
     let unreadable = |error| JournalFault::Unreadable(file.to_owned(), error);
     let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);

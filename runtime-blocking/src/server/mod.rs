@@ -28,8 +28,9 @@ use self::hub::Hub;
 use crate::clock::Clock;
 pub use crate::remote::{Ready, Remote};
 pub use crate::reporting::Reporter;
+use crate::signals::SignalPlan;
 use crate::store::Store;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, ServerTls};
 
 /// What a runtime says when the machine has drained but not all work came to its end.
 pub const WORK_LOST: &str = "work was cut short by the end of the gateway; the log tells which runs lost their answer";
@@ -50,8 +51,10 @@ pub struct Host {
     /// the machine's knowledge. It should leave the machine's own limit room to be the one that counts:
     /// [`Self::make_room_for`].
     pub max_connections: usize,
-    /// Whether SIGINT and SIGTERM drain the machine.
-    pub signals: bool,
+    /// What signals bring about; `None`: they are not heeded.
+    pub signals: Option<SignalPlan>,
+    /// TLS on every listener.
+    pub listener_tls: Option<ServerTls>,
     /// Another way to drain it and to hand it new settings.
     pub remote: Remote,
     /// Called once connections are taken and signals are heeded.
@@ -69,7 +72,8 @@ impl Host {
             tls,
             clock,
             max_connections: 4_096,
-            signals: false,
+            signals: None,
+            listener_tls: None,
             remote: Remote::default(),
             ready: Ready::default(),
             reports: Reporter::default(),
@@ -89,17 +93,16 @@ impl Host {
 /// # Errors
 /// When the system refuses the first threads or the signal handlers, when [`Host::ready`] failed, when the machine
 /// panicked, and when it drained but cut work short ([`WORK_LOST`]).
-pub fn serve<M: Machine + Send + 'static>(machine: M, listeners: Vec<TcpListener>, host: Host) -> io::Result<()> {
+pub fn serve<M: Machine + Send + 'static>(machine: M, listeners: Vec<TcpListener>, mut host: Host) -> io::Result<()> {
     let (stop, stopper) = io::pipe()?;
     let remote = host.remote.clone();
-    let signals = host.signals;
+    let signals = host.signals.take();
     let hub = Hub::new(machine, host, stopper);
     let connected = Arc::clone(&hub);
     remote.connect(move |request| connected.tell(request.into_input()));
     let served = (|| {
-        if signals {
-            let remote = remote.clone();
-            crate::signals::on_terminate(move |how| remote.drain(how))?;
+        if let Some(plan) = signals {
+            crate::signals::heed(remote.clone(), plan)?;
         }
         accept::start(&hub, listeners, stop)?;
         hub.host.ready.tell()?;

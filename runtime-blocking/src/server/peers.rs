@@ -11,6 +11,7 @@ use super::hub::{Hub, Named, Turn};
 use super::link::Link;
 use super::socket::Socket;
 use crate::effects::dial;
+use crate::tls::ServerTls;
 
 /// The machine runs on these stacks. Only what is touched is memory.
 pub(super) const STACK: usize = 256 * 1024;
@@ -25,7 +26,12 @@ pub(super) fn accepted<M: Machine + Send + 'static>(
     peer: Peer,
 ) {
     let mut turn = Turn::default();
-    let link = Arc::new(Link::new(socket, None));
+    let session = hub.host.listener_tls.as_ref().map(ServerTls::session).transpose();
+    let session = match session {
+        Ok(session) => session,
+        Err(fault) => return log::warn!("a connection from {peer} is closed at once: {fault}"),
+    };
+    let link = Arc::new(Link::new(socket, session));
     if let Some(named) = hub.opened(link, listener, peer, &mut turn) {
         read(hub, &named, &mut turn);
     }

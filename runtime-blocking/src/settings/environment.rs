@@ -1,7 +1,12 @@
-//! The environment variables that the settings look at, taken once at the start. Nothing else reads the environment.
+//! The environment variables that the settings look at: those of the process, taken once at the start, and below them those
+//! of private files. Nothing else reads the environment, and no file of the working directory is ever read.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
+
+use super::problem::Problem;
+use super::{paths, private_file};
 
 /// Environment variables. Never printed: tokens are among them.
 #[derive(Clone, Default)]
@@ -25,10 +30,88 @@ impl Environment {
             .filter(|value| !value.trim().is_empty())
     }
 
+    /// Whether a variable is there, blank or not.
+    #[must_use]
+    pub fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// These variables, and those of the environment files that they do not name: `--env-file`, then `env` and `.env` in the
+    /// OpenClaw folder.
+    pub(crate) fn with_files(&self, env_file: Option<&str>, working_dir: &Path, problems: &mut Vec<Problem>) -> Self {
+        let mut all = self.clone();
+        if let Some(written) = env_file {
+            let path = paths::absolute(written, working_dir, paths::home(self).as_deref());
+            if !all.add_file(&path, problems) {
+                problems.push(Problem::new("--env-file", format!("{} is not there", path.display())));
+            }
+        }
+        // Where they are may itself stand in the first file.
+        if let Some(folder) = paths::openclaw_dir(&all, working_dir) {
+            for name in ["env", ".env"] {
+                all.add_file(&folder.join(name), problems);
+            }
+        }
+        all
+    }
+
+    /// Adds what a file names and is not there yet; whether the file exists.
+    fn add_file(&mut self, path: &Path, problems: &mut Vec<Problem>) -> bool {
+        let text = match private_file::read(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return false,
+            Err(what) => {
+                problems.push(Problem::new(path.display().to_string(), what));
+                return true;
+            }
+        };
+        for (number, line) in (1_u32..).zip(text.lines()) {
+            match variable(line) {
+                Ok(Some((name, value))) if self.get(name).is_none() => {
+                    self.0.insert(name.to_owned(), value.to_owned());
+                }
+                Ok(_) => {}
+                Err(what) => {
+                    problems.push(Problem::new(
+                        path.display().to_string(),
+                        format!("line {number} {what}"),
+                    ));
+                }
+            }
+        }
+        true
+    }
+
     /// The first of `names` that is set, with its value.
     #[must_use]
     pub fn first<'n>(&self, names: &[&'n str]) -> Option<(&'n str, &str)> {
         names.iter().find_map(|name| Some((*name, self.get(name)?)))
+    }
+}
+
+/// One line of an environment file: `NAME=value`, with or without `export` and quotes around the value. Nothing in it is
+/// expanded. `None`: an empty line or a comment.
+fn variable(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+    let (name, value) = line.split_once('=').ok_or("is not NAME=value")?;
+    let sound = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !sound {
+        return Err("is not NAME=value");
+    }
+    let value = value.trim();
+    let quoted = ['"', '\'']
+        .into_iter()
+        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    match quoted {
+        Some(inner) => Ok(Some((name, inner))),
+        None if value.starts_with(['"', '\'']) => Err("has a quote that does not end"),
+        None => Ok(Some((name, value))),
     }
 }
 
@@ -59,5 +142,60 @@ mod tests {
         assert_eq!(environment.get("A"), None);
         assert_eq!(environment.first(&["A", "B", "C"]), Some(("C", "c")));
         assert_eq!(format!("{environment:?}"), "Environment(3 variables)");
+    }
+
+    #[test]
+    fn lines_of_files() {
+        for (line, read) in [
+            ("", Ok(None)),
+            ("  # NAME=x", Ok(None)),
+            ("A=b", Ok(Some(("A", "b")))),
+            ("export A = b", Err("is not NAME=value")),
+            ("export  A=b c # d", Ok(Some(("A", "b c # d")))),
+            ("A=\"b c\"", Ok(Some(("A", "b c")))),
+            ("A='$B'", Ok(Some(("A", "$B")))),
+            ("A=", Ok(Some(("A", "")))),
+            ("A='b", Err("has a quote that does not end")),
+            ("1A=b", Err("is not NAME=value")),
+            ("hunter22", Err("is not NAME=value")),
+        ] {
+            assert_eq!(variable(line), read, "{line}");
+        }
+    }
+
+    #[test]
+    fn files_add_below_the_process_in_their_order_and_the_working_directory_is_not_looked_at() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str, mode: u32| {
+            let path = scratch.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let given = file("given", "A=given\nB=given", 0o600);
+        file(".openclaw/env", "A=env\nB=env\nC=env", 0o600);
+        file(".openclaw/.env", "C=dot\nD=dot\noops", 0o600);
+        file("cwd/.env", "E=cwd", 0o600);
+        let home = scratch.path().to_str().unwrap();
+        let process = Environment::from_iter([("A", "process"), ("HOME", home)]);
+        let mut problems = Vec::new();
+        let all = process.with_files(Some(&given), &scratch.path().join("cwd"), &mut problems);
+        let seen = ["A", "B", "C", "D", "E"].map(|name| all.get(name));
+        assert_eq!(seen, [Some("process"), Some("given"), Some("env"), Some("dot"), None]);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].what.starts_with("line 3 is not NAME=value"), "{problems:?}");
+
+        problems.clear();
+        file("given", "A=given", 0o640);
+        process.with_files(Some(&given), Path::new("/"), &mut problems);
+        assert!(problems[0].what.contains("chmod 600"), "{problems:?}");
+        process.with_files(Some("/no/such"), Path::new("/"), &mut problems);
+        assert!(
+            problems
+                .iter()
+                .any(|one| one.to_string() == "--env-file: /no/such is not there")
+        );
     }
 }

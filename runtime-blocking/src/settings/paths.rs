@@ -6,6 +6,11 @@ use std::path::{Component, Path, PathBuf};
 
 use super::environment::Environment;
 
+/// What the environment may call the state folder, best first.
+const STATE_VARIABLES: [&str; 2] = ["PORTCULLIS_STATE_DIR", "OPENCLAW_STATE_DIR"];
+/// What the settings file is called when nobody names one.
+pub(crate) const SETTINGS_FILE: &str = "openclaw.json";
+
 /// `written` seen from `base`; `~/` is the home folder. `.` and `..` are taken out by name.
 pub(crate) fn absolute(written: &str, base: &Path, home: Option<&Path>) -> PathBuf {
     let joined = match (written.strip_prefix("~/"), home) {
@@ -36,10 +41,12 @@ pub(crate) fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// The state folder: the flag, `PORTCULLIS_STATE_DIR`, `$XDG_STATE_HOME/portcullis`, `~/.local/state/portcullis`.
+/// The state folder: the flag, `PORTCULLIS_STATE_DIR`, `OPENCLAW_STATE_DIR`, `$XDG_STATE_HOME/portcullis`,
+/// `~/.local/state/portcullis`.
 pub(crate) fn state_dir(flag: Option<&str>, environment: &Environment, working_dir: &Path) -> Option<PathBuf> {
     let home = home(environment);
-    if let Some(written) = flag.or_else(|| environment.get("PORTCULLIS_STATE_DIR")) {
+    let named = || environment.first(&STATE_VARIABLES).map(|(_, written)| written);
+    if let Some(written) = flag.or_else(named) {
         return Some(real(&absolute(written, working_dir, home.as_deref())));
     }
     // The XDG specification has relative paths ignored.
@@ -51,12 +58,47 @@ pub(crate) fn state_dir(flag: Option<&str>, environment: &Environment, working_d
         .map(|folder| real(&folder.join("portcullis")))
 }
 
-/// The user's home folder.
+/// The user's home folder: `OPENCLAW_HOME`, else `HOME`.
 pub(crate) fn home(environment: &Environment) -> Option<PathBuf> {
-    environment
-        .get("HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
+    let absolute = |name| {
+        environment
+            .get(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("OPENCLAW_HOME").or_else(|| absolute("HOME"))
+}
+
+/// Where OpenClaw keeps its files, and ours may lie: `OPENCLAW_STATE_DIR`, else `~/.openclaw`.
+pub(crate) fn openclaw_dir(environment: &Environment, working_dir: &Path) -> Option<PathBuf> {
+    let home = home(environment);
+    match environment.get("OPENCLAW_STATE_DIR") {
+        Some(written) => Some(absolute(written, working_dir, home.as_deref())),
+        None => home.map(|home| home.join(".openclaw")),
+    }
+}
+
+/// The settings file: the flag, `OPENCLAW_CONFIG_PATH`, and `openclaw.json` in the state folder and in OpenClaw's, where it
+/// is there. The second says that a person named it.
+pub(crate) fn settings_file(
+    flag: Option<&Path>,
+    environment: &Environment,
+    state_dir: Option<&Path>,
+    working_dir: &Path,
+) -> Option<(PathBuf, bool)> {
+    if let Some(written) = flag {
+        return Some((working_dir.join(written), true));
+    }
+    if let Some(written) = environment.get("OPENCLAW_CONFIG_PATH") {
+        return Some((absolute(written, working_dir, home(environment).as_deref()), true));
+    }
+    let folders = [state_dir.map(Path::to_path_buf), openclaw_dir(environment, working_dir)];
+    let files = folders.into_iter().flatten().map(|folder| folder.join(SETTINGS_FILE));
+    // Also when it cannot be read: that is for the reader to tell.
+    files
+        .filter(|file| file.symlink_metadata().is_ok())
+        .map(|file| (file, false))
+        .next()
 }
 
 /// The program that `written` names: itself when it is a path, else the first of that name on `search`.
@@ -100,13 +142,49 @@ mod tests {
 
     #[test]
     fn the_state_folder_in_its_order() {
-        let all = [("PORTCULLIS_STATE_DIR", "/p"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
+        let all = [
+            ("PORTCULLIS_STATE_DIR", "/p"),
+            ("OPENCLAW_STATE_DIR", "/o"),
+            ("XDG_STATE_HOME", "/x"),
+            ("HOME", "/h"),
+        ];
         let of = |flag, from: usize| state_dir(flag, &all.into_iter().skip(from).collect(), Path::new("/cwd"));
         assert_eq!(of(Some("flag"), 0), Some("/cwd/flag".into()));
         assert_eq!(of(None, 0), Some("/p".into()));
-        assert_eq!(of(None, 1), Some("/x/portcullis".into()));
-        assert_eq!(of(None, 2), Some("/h/.local/state/portcullis".into()));
-        assert_eq!(of(None, 3), None);
+        assert_eq!(of(None, 1), Some("/o".into()));
+        assert_eq!(of(None, 2), Some("/x/portcullis".into()));
+        assert_eq!(of(None, 3), Some("/h/.local/state/portcullis".into()));
+        assert_eq!(of(None, 4), None);
+        let moved = Environment::from_iter([("HOME", "/h"), ("OPENCLAW_HOME", "/oh")]);
+        assert_eq!(
+            state_dir(None, &moved, Path::new("/cwd")),
+            Some("/oh/.local/state/portcullis".into())
+        );
+    }
+
+    #[test]
+    fn the_settings_file_in_its_order() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        let home = folder.to_str().unwrap();
+        let environment = Environment::from_iter([("HOME", home)]);
+        let state = folder.join("state");
+        let found = |flag: Option<&str>, environment: &Environment| {
+            settings_file(flag.map(Path::new), environment, Some(&state), Path::new("/cwd"))
+        };
+        assert_eq!(found(None, &environment), None);
+        std::fs::create_dir_all(folder.join(".openclaw")).unwrap();
+        std::fs::write(folder.join(".openclaw/openclaw.json"), "{}").unwrap();
+        assert_eq!(
+            found(None, &environment),
+            Some((folder.join(".openclaw/openclaw.json"), false))
+        );
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::write(state.join("openclaw.json"), "{}").unwrap();
+        assert_eq!(found(None, &environment), Some((state.join("openclaw.json"), false)));
+        let named = Environment::from_iter([("HOME", home), ("OPENCLAW_CONFIG_PATH", "~/x.json")]);
+        assert_eq!(found(None, &named), Some((folder.join("x.json"), true)));
+        assert_eq!(found(Some("y.json"), &named), Some(("/cwd/y.json".into(), true)));
     }
 
     #[test]

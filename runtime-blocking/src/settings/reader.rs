@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::draft::Draft;
 use super::keys::{self, Key, Kind, MAX_MILLIS};
 use super::problem::{Problem, nearest};
-use super::written_agents;
+use super::{written_agents, written_commands, written_suppressions};
 
 /// Where a layer comes from: how its mistakes name their place.
 #[derive(Clone, Copy)]
@@ -31,6 +31,9 @@ impl Source {
         }
     }
 }
+
+/// No file grows larger than this.
+const MAX_SIZE: u64 = 1 << 50;
 
 /// One layer being read.
 pub(crate) struct Reader<'a> {
@@ -67,6 +70,9 @@ impl<'a> Reader<'a> {
         match (path, value) {
             ("agents", Value::Array(_)) => self.at("agents.list", value),
             ("$schema", _) => {} // for editors
+            ("gateway.remote", Value::Object(entries)) if entries.contains_key("token") => {
+                self.unknown("gateway.remote.token");
+            }
             _ => match (keys::find(path), value) {
                 (Some(key), value) => self.key(key, path, value),
                 (None, Value::Object(entries)) if keys::is_section(path) => self.entries(path, entries),
@@ -97,11 +103,9 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown(&mut self, path: &str) {
-        let hint = match path {
-            "$include" => "files are not included by this version; write everything into one file".to_owned(),
-            "gateway.token" => "unknown key (did you mean gateway.auth.token?)".to_owned(),
-            "gateway.bind" | "gateway.customBindHost" => "unknown key (did you mean gateway.host?)".to_owned(),
-            _ => match nearest(path, keys::names().chain(keys::sections())).or_else(|| nearest_section(path)) {
+        let hint = match misplaced(path) {
+            Some(hint) => hint.to_owned(),
+            None => match nearest(path, keys::names().chain(keys::sections())).or_else(|| nearest_section(path)) {
                 Some(meant) => format!("unknown key (did you mean {meant}?)"),
                 None => "unknown key (spec/settings.md lists those there are)".to_owned(),
             },
@@ -135,12 +139,16 @@ impl<'a> Reader<'a> {
                 let number = whole(value, u64::from(u32::MAX), "bytes")?.max(u64::from(*floor));
                 *field(self.draft) = usize::try_from(number).unwrap_or(usize::MAX);
             }
+            Kind::Size { floor, field } => {
+                *field(self.draft) = whole(value, MAX_SIZE, "bytes")?.max(*floor);
+            }
+            Kind::Number { most, set, .. } => set(self.draft, whole(value, *most, "")?)?,
             Kind::Port { field } => {
                 *field(self.draft) = u16::try_from(whole(value, u64::from(u16::MAX), "")?).unwrap_or(u16::MAX);
             }
             Kind::Flag { set, .. } => set(self.draft, value.as_bool().ok_or_else(wrong)?)?,
             Kind::Text { set, .. } => set(self.draft, value.as_str().ok_or_else(wrong)?)?,
-            Kind::Texts { takes, set } => {
+            Kind::Texts { takes, set, .. } => {
                 let items = value.as_array().ok_or_else(wrong)?;
                 let one = takes.strip_prefix("list of ").unwrap_or(takes).trim_end_matches('s');
                 for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.is_string()) {
@@ -155,6 +163,14 @@ impl<'a> Reader<'a> {
                 let place = self.source.place(path);
                 written_agents::read(self.draft, &place, value, self.problems);
             }
+            Kind::Commands => {
+                let place = self.source.place(path);
+                written_commands::read(self.draft, &place, value, self.problems);
+            }
+            Kind::Suppressions => {
+                let place = self.source.place(path);
+                written_suppressions::read(self.draft, &place, value, self.problems);
+            }
         }
         Ok(())
     }
@@ -162,6 +178,27 @@ impl<'a> Reader<'a> {
     fn problem(&mut self, path: &str, what: String) {
         self.problems.push(Problem::new(self.source.place(path), what));
     }
+}
+
+/// What is said about keys that stand in other programs' files, or in the wrong place.
+fn misplaced(path: &str) -> Option<&'static str> {
+    Some(match path {
+        "$include" => "files are not included by this version; write everything into one file",
+        "gateway.token" => "unknown key: use gateway.auth.token or OPENCLAW_GATEWAY_TOKEN",
+        "gateway.password" => "unknown key: use gateway.auth.password or OPENCLAW_GATEWAY_PASSWORD",
+        "gateway.remote.token" => {
+            "unknown key: it is a client-side credential and does not protect the local gateway; use gateway.auth.token or OPENCLAW_GATEWAY_TOKEN"
+        }
+        "gateway.tls.autoGenerate" => {
+            "unknown key: certificates are not made by this program; name yours with gateway.tls.certPath and gateway.tls.keyPath"
+        }
+        "gateway.tls.caPath" => "unknown key: clients prove themselves with a token, not with a certificate",
+        "gateway.files.pdf" | "gateway.http.endpoints.responses.files.pdf" => {
+            "unknown key: pages of PDF files are not rendered by this version; leave it out"
+        }
+        "env" | "env.vars" => "unknown key: environment variables belong into ~/.openclaw/env (see spec/settings.md)",
+        _ => return None,
+    })
 }
 
 /// For a path whose first words are the misspelt ones.

@@ -1,7 +1,13 @@
-//! The shared token: what may be one, and a fresh one from the operating system. It is never shown by an error.
+//! The shared token: what may be one, a fresh one from the operating system, and the file that keeps it. It is never shown
+//! by an error.
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use portcullis_core::random::{Random, Seed};
 use portcullis_core::secret::Secret;
+
+use super::private_file;
 
 /// What the environment may call the token, best first.
 pub const TOKEN_VARIABLES: [&str; 2] = ["OPENGOAT_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN"];
@@ -20,10 +26,38 @@ pub(crate) fn read(written: &str) -> Result<Secret, &'static str> {
     }
 }
 
-/// A fresh token: 32 random bytes, base64url without padding.
+/// A fresh token: 32 random bytes as 64 lower-case hex characters.
 #[must_use]
 pub fn fresh(seed: Seed) -> Secret {
-    Secret::new(Random::new(seed).token())
+    let bytes = Random::new(seed).bytes::<32>();
+    Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Where the token is kept that nobody chose.
+#[must_use]
+pub fn token_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("gateway-token")
+}
+
+/// Reads a token file: the token and nothing else. `None`: it is not there.
+///
+/// # Errors
+/// What is wrong with it, without its text.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Secret>, String> {
+    let Some(text) = private_file::read(path)? else {
+        return Ok(None);
+    };
+    read(&text)
+        .map(Some)
+        .map_err(|what| format!("the token in it {what}; put another there, or remove the file"))
+}
+
+/// Writes the token file: for the owner alone, whole or not at all, with a line end.
+///
+/// # Errors
+/// What the system refuses.
+pub fn write_file(path: &Path, token: &Secret) -> io::Result<()> {
+    private_file::replace(path, &format!("{}\n", token.reveal()))
 }
 
 #[cfg(test)]
@@ -44,8 +78,26 @@ mod tests {
     #[test]
     fn fresh_tokens_are_tokens() {
         let token = fresh(Seed([1; 32]));
-        assert_eq!(token.reveal().len(), 43);
+        assert_eq!(token.reveal().len(), 64);
+        assert!(token.reveal().bytes().all(|byte| b"0123456789abcdef".contains(&byte)));
         assert!(read(token.reveal()).is_ok());
         assert_ne!(token, fresh(Seed([2; 32])));
+    }
+
+    #[test]
+    fn a_token_file_keeps_the_token() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = token_file(&scratch.path().join("state"));
+        assert_eq!(read_file(&path), Ok(None));
+        let token = fresh(Seed([1; 32]));
+        write_file(&path, &token).unwrap();
+        assert_eq!(read_file(&path), Ok(Some(token.clone())));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", token.reveal()));
+        private_file::replace(&path, "hunter2\n").unwrap();
+        let told = read_file(&path).unwrap_err();
+        assert!(
+            told.contains("must be at least 8") && !told.contains("hunter2"),
+            "{told}"
+        );
     }
 }

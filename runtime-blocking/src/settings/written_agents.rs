@@ -1,133 +1,111 @@
 //! The list of agents as a person writes it. Whether programs and folders exist is looked at later (`finish`).
 
-use serde_json::{Map, Value};
+use portcullis_core::settings::{AgentKind, ProviderKey};
+use serde_json::Value;
 
-use super::draft::{Draft, WrittenAgent};
-use super::problem::{Problem, nearest};
-use super::reader::{describe, texts};
+use super::draft::{Draft, WrittenAgent, WrittenKind};
+use super::draft_others::model;
+use super::problem::Problem;
+use super::written_entry::{self, Entry};
 
-const FIELDS: [&str; 4] = ["id", "displayName", "command", "workspaceDir"];
+const FIELDS: &[&str] = &[
+    "id",
+    "displayName",
+    "command",
+    "provider",
+    "model",
+    "systemPrompt",
+    "maxHistoryBytes",
+    "workspaceDir",
+];
+/// A longer one would be most of a request.
+const MAX_PROMPT_CHARS: usize = 32_768;
+const DEFAULT_HISTORY_BYTES: u64 = 65_536;
 
 /// Replaces the draft's agents by those of `value`; tells what is wrong with each.
 pub(crate) fn read(draft: &mut Draft, place: &str, value: &Value, problems: &mut Vec<Problem>) {
-    let Value::Array(items) = value else {
-        problems.push(Problem::new(
-            place,
-            format!("must be a list of agents, is {}", describe(value)),
-        ));
-        return;
-    };
-    let mut agents: Vec<WrittenAgent> = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        let mut entry = Entry {
-            draft,
-            place: format!("{place}[{index}]"),
-            problems,
-        };
-        let Some(agent) = entry.agent(item) else { continue };
-        if agents.iter().any(|other| other.id == agent.id) {
+    let mut ids: Vec<String> = Vec::new();
+    let agents = written_entry::each(place, value, "agents", FIELDS, problems, |entry| {
+        let agent = agent(draft, entry)?;
+        if ids.contains(&agent.id) {
             entry.problem("id", "another agent has this id already");
         }
-        agents.push(agent);
+        ids.push(agent.id.clone());
+        Some(agent)
+    });
+    if let Some(agents) = agents {
+        draft.agents = agents;
     }
-    draft.agents = agents;
 }
 
-struct Entry<'a> {
-    draft: &'a Draft,
-    place: String,
-    problems: &'a mut Vec<Problem>,
+fn agent(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenAgent> {
+    let id = entry.required("id", 120);
+    let id = id.filter(|id| id_is_sound(id, entry));
+    let display_name = entry.text("displayName", 120);
+    let workspace_dir = entry
+        .text("workspaceDir", 4_096)
+        .map(|written| draft.absolute(&written));
+    let answers = kind(draft, entry)?;
+    Some(WrittenAgent {
+        id: id?,
+        display_name,
+        answers,
+        workspace_dir,
+    })
 }
 
-impl Entry<'_> {
-    fn agent(&mut self, item: &Value) -> Option<WrittenAgent> {
-        let Value::Object(fields) = item else {
-            let what = format!(
-                "must be an object {{id, displayName, command, workspaceDir}}, is {}",
-                describe(item)
-            );
-            self.problems.push(Problem::new(self.place.clone(), what));
-            return None;
-        };
-        for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
-            match nearest(name, FIELDS.into_iter()) {
-                Some(meant) => self.problem(name, format!("unknown key (did you mean {meant}?)")),
-                None => self.problem(name, format!("unknown key (an agent has {})", FIELDS.join(", "))),
+fn kind(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenKind> {
+    if !entry.has("provider") {
+        for name in ["model", "systemPrompt", "maxHistoryBytes"] {
+            if entry.has(name) {
+                entry.problem(name, "goes with provider only");
             }
         }
-        let id = self.text(fields, "id", 120);
-        if id.is_none() && !fields.contains_key("id") {
-            self.problem("id", "is missing");
-        }
-        let id = id.filter(|id| self.id_is_sound(id));
-        let display_name = self.text(fields, "displayName", 120);
-        let workspace_dir = self
-            .text(fields, "workspaceDir", 4_096)
-            .map(|written| self.draft.absolute(&written));
-        let (program, args) = self.command(fields)?;
-        Some(WrittenAgent {
-            id: id?,
-            display_name,
-            program,
-            args,
-            workspace_dir,
-        })
+        let (program, args) = entry.command("command")?;
+        let program = draft.program(program);
+        return Some(WrittenKind::Command { program, args });
     }
-
-    /// Ids become names of folders and parts of session keys.
-    fn id_is_sound(&mut self, id: &str) -> bool {
-        let sound = id.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && id
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-        if !sound {
-            self.problem(
-                "id",
-                "must begin with a letter or digit and have only letters, digits, '-', '_' and '.'",
-            );
-        }
-        sound
+    if entry.has("command") {
+        entry.problem("command", "does not go with provider; keep one of them");
     }
-
-    fn command(&mut self, fields: &Map<String, Value>) -> Option<(String, Vec<String>)> {
-        let command = fields.get("command").and_then(texts);
-        let Some((program, args)) = command.as_deref().and_then(|words| words.split_first()) else {
-            self.problem("command", "must be a list of texts: the program, then its arguments");
-            return None;
-        };
-        if program.is_empty() || command.iter().flatten().any(|word| word.contains('\0')) {
-            self.problem(
-                "command",
-                "must begin with a program and must not contain NUL characters",
-            );
-            return None;
+    let model = entry.text("model", 120).filter(|written| match model(written) {
+        Ok(_) => true,
+        Err(what) => {
+            entry.problem("model", what);
+            false
         }
-        let path = if program.contains('/') {
-            self.draft.absolute(program).to_str()?.to_owned()
-        } else {
-            program.clone()
-        };
-        Some((path, args.to_vec()))
-    }
-
-    fn text(&mut self, fields: &Map<String, Value>, name: &str, most: usize) -> Option<String> {
-        match fields.get(name)? {
-            Value::String(text) if (1..=most).contains(&text.trim().chars().count()) && !text.contains('\0') => {
-                Some(text.trim().to_owned())
+    });
+    let system_prompt = entry.text("systemPrompt", MAX_PROMPT_CHARS);
+    let history = entry.number("maxHistoryBytes", 0..=16_777_216, DEFAULT_HISTORY_BYTES);
+    let provider = match entry.text("provider", 40)?.as_str() {
+        "active" => None,
+        name => match ProviderKey::parse(name) {
+            Some(key) => Some(key),
+            None => {
+                entry.problem("provider", "must be \"active\", \"kimi\" or \"gemini\"");
+                return None;
             }
-            Value::String(_) => {
-                self.problem(name, format!("must have 1 to {most} characters"));
-                None
-            }
-            other => {
-                self.problem(name, format!("must be text, is {}", describe(other)));
-                None
-            }
-        }
-    }
+        },
+    };
+    Some(WrittenKind::Provider(AgentKind::Provider {
+        provider,
+        model,
+        system_prompt,
+        max_history_bytes: usize::try_from(history).unwrap_or(usize::MAX),
+    }))
+}
 
-    fn problem(&mut self, field: &str, what: impl Into<String>) {
-        self.problems
-            .push(Problem::new(format!("{}.{field}", self.place), what));
+/// Ids become names of folders and parts of session keys.
+fn id_is_sound(id: &str, entry: &mut Entry<'_>) -> bool {
+    let sound = id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !sound {
+        entry.problem(
+            "id",
+            "must begin with a letter or digit and have only letters, digits, '-', '_' and '.'",
+        );
     }
+    sound
 }

@@ -74,7 +74,7 @@ fn a_runs_output_is_streamed_and_not_repeated() {
     assert_eq!(ended.stderr, "warn\n");
     assert_eq!(connect["params"]["scopes"], json!(["operator.write"]));
     assert_eq!(run["params"]["message"], "hi");
-    assert_eq!(run["params"]["idempotencyKey"].as_str().unwrap().len(), 43);
+    assert_eq!(run["params"]["idempotencyKey"].as_str().unwrap().len(), 64);
 }
 
 #[test]

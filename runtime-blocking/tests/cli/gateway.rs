@@ -24,7 +24,7 @@ fn url_and_token_are_one_line_each() {
     let port = prepared.listeners[0].local_addr().unwrap().port();
     assert_eq!(
         ended.stdout,
-        format!("Gateway URL: ws://127.0.0.1:{port}/gateway\nGateway token: my-own-token\n")
+        format!("Gateway URL: ws://127.0.0.1:{port}/gateway\nGateway token source: --token\n")
     );
     assert_ne!(port, 0);
     assert_eq!(
@@ -45,9 +45,15 @@ fn json_is_one_object_on_one_line() {
     assert!(printed["url"].as_str().unwrap().starts_with("ws://127.0.0.1:"));
     assert!(printed["url"].as_str().unwrap().ends_with("/ws"));
     assert_eq!(
-        (printed["auth"].as_bool(), printed["token"].as_str().unwrap().len()),
-        (Some(true), 43)
+        (
+            printed["auth"].as_bool(),
+            printed["tokenSource"].as_str(),
+            printed.get("token")
+        ),
+        (Some(true), Some("file"), None)
     );
+    let kept = std::fs::read_to_string(printed["tokenFile"].as_str().unwrap()).unwrap();
+    assert_eq!(kept.len(), 65);
     assert_eq!(printed["pid"], std::process::id());
     assert_eq!(printed["version"], env!("CARGO_PKG_VERSION"));
 }
@@ -108,6 +114,8 @@ fn refusals_say_why_print_nothing_else_and_leave_nothing_behind() {
         let ended = start(&scratch, line, &runtime);
         assert!(!ended.succeeded && ended.stdout.is_empty(), "{line:?}");
         assert!(ended.stderr.contains(what), "{line:?}: {}", ended.stderr);
+        let is_settings = !line.contains(&"203.0.113.7") && !line.contains(&"--timeout");
+        assert_eq!(ended.status, if is_settings { 78 } else { 1 }, "{line:?}");
         assert!(!scratch.path().join("state").exists(), "{line:?}");
     }
 }

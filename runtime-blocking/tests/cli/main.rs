@@ -9,6 +9,9 @@
 
 mod binary;
 mod call;
+mod config;
+mod control;
+mod control_binary;
 mod fake_gateway;
 mod gateway;
 mod process;

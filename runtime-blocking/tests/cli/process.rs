@@ -10,6 +10,7 @@ use portcullis_blocking::settings::Environment;
 /// What a command line came to.
 pub(crate) struct Ended {
     pub(crate) succeeded: bool,
+    pub(crate) status: u8,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -54,6 +55,15 @@ impl Write for Captured {
 
 /// Runs `portcullis ARGS` with only `environment` set.
 pub(crate) fn portcullis(args: &[&str], environment: &[(&str, &str)], runtime: &Recorder) -> Ended {
+    run_line(args, environment, runtime, false)
+}
+
+/// The same in front of a person.
+pub(crate) fn on_terminal(args: &[&str], environment: &[(&str, &str)], runtime: &Recorder) -> Ended {
+    run_line(args, environment, runtime, true)
+}
+
+fn run_line(args: &[&str], environment: &[(&str, &str)], runtime: &dyn Runtime, is_terminal: bool) -> Ended {
     let (stdout, stderr) = (Captured::default(), Captured::default());
     let process = Process {
         args: ["/usr/bin/portcullis"]
@@ -65,12 +75,36 @@ pub(crate) fn portcullis(args: &[&str], environment: &[(&str, &str)], runtime: &
         working_dir: PathBuf::from("/"),
         stdout: Box::new(stdout.clone()),
         stderr: Box::new(stderr.clone()),
+        is_terminal,
     };
-    let succeeded = run(runtime, process);
+    let status = run(runtime, process);
     Ended {
-        succeeded,
+        succeeded: status == 0,
+        status,
         stdout: stdout.text(),
         stderr: stderr.text(),
+    }
+}
+
+/// Runs `portcullis ARGS` on a runtime that does `act` while it serves; what standard output got.
+pub(crate) fn and_then(args: &[&str], act: impl Fn(&PreparedGateway)) -> (Ended, String) {
+    let ended = run_line(args, &[], &Acting(act), false);
+    let out = ended.stdout.clone();
+    (ended, out)
+}
+
+/// See [`and_then`].
+struct Acting<A>(A);
+
+impl<A: Fn(&PreparedGateway)> Runtime for Acting<A> {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+
+    fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
+        prepared.ready.tell()?;
+        (self.0)(&prepared);
+        Ok(())
     }
 }
 

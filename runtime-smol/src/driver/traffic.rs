@@ -46,7 +46,13 @@ impl<M: Machine + 'static> Driver<M> {
 
     /// Takes an accepted socket over.
     pub(crate) fn open(self: &Rc<Self>, socket: OwnedFd, listener: ListenerId, peer: Peer) -> io::Result<()> {
-        let link = self.adopt(socket, None);
+        let tls = match self.listener_tls.get().and_then(Option::as_ref) {
+            Some(tls) => Some(Secure::new(
+                tls.session().map_err(|fault| io::Error::other(fault.detail))?,
+            )),
+            None => None,
+        };
+        let link = self.adopt(socket, tls);
         self.turn(
             None,
             Input::Opened {

@@ -6,8 +6,8 @@ use alloc::string::String;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use crate::machine::Peer;
 use crate::policy::address::AddressGroup;
+use crate::policy::forwarded::Client;
 use crate::policy::network::Network;
 use crate::policy::origin;
 use crate::time::Instant;
@@ -44,12 +44,14 @@ impl Refusal {
     }
 }
 
-/// Whether the peer is in one of the networks; a peer on a Unix socket is this machine.
-pub(super) fn is_trusted(peer: Peer, networks: &[Network]) -> bool {
+/// Whether the client is in one of the networks. A client on a Unix socket is this machine; one that nobody can name is
+/// in none.
+pub(super) fn is_trusted(client: Client, networks: &[Network]) -> bool {
     let contains = |address: IpAddr| networks.iter().any(|network| network.contains(address));
-    match peer {
-        Peer::Tcp(address) => contains(address.ip()),
-        Peer::Local => contains(Ipv4Addr::LOCALHOST.into()) || contains(Ipv6Addr::LOCALHOST.into()),
+    match client {
+        Client::Local(Some(address)) | Client::Remote(address) => contains(address),
+        Client::Local(None) => contains(Ipv4Addr::LOCALHOST.into()) || contains(Ipv6Addr::LOCALHOST.into()),
+        Client::Unknown => false,
     }
 }
 
@@ -78,8 +80,8 @@ struct Knocks {
 
 impl Rejections {
     /// Whether to tell this one, and then how many of the same address were not told before it.
-    pub(super) fn tell(&mut self, now: Instant, peer: Peer) -> Option<u32> {
-        let Some(group) = AddressGroup::of(peer) else {
+    pub(super) fn tell(&mut self, now: Instant, client: Client) -> Option<u32> {
+        let Some(group) = client.address().map(AddressGroup::of_address) else {
             return Some(0);
         };
         if self.0.len() >= MOST && !self.0.contains_key(&group) {
@@ -111,8 +113,8 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    fn peer(address: &str) -> Peer {
-        Peer::Tcp(address.parse().unwrap())
+    fn client(address: &str) -> Client {
+        Client::of_peer(crate::machine::Peer::Tcp(address.parse().unwrap()))
     }
 
     fn networks(texts: &[&str]) -> Vec<Network> {
@@ -135,13 +137,14 @@ mod tests {
             (&[], "127.0.0.1:5", false),
         ] {
             assert_eq!(
-                is_trusted(peer(address), &networks(list)),
+                is_trusted(client(address), &networks(list)),
                 trusted,
                 "{list:?} {address}"
             );
         }
-        assert!(is_trusted(Peer::Local, &networks(&["::1"])));
-        assert!(!is_trusted(Peer::Local, &networks(&["10.0.0.0/8"])));
+        assert!(is_trusted(Client::Local(None), &networks(&["::1"])));
+        assert!(!is_trusted(Client::Local(None), &networks(&["10.0.0.0/8"])));
+        assert!(!is_trusted(Client::Unknown, &networks(&["0.0.0.0/0", "::/0"])));
     }
 
     #[test]
@@ -165,13 +168,13 @@ mod tests {
         let mut rejections = Rejections::default();
         let mut told = Vec::new();
         for second in 0..130 {
-            told.extend(rejections.tell(Instant::from_millis(second * 1_000), peer("192.0.2.1:9")));
+            told.extend(rejections.tell(Instant::from_millis(second * 1_000), client("192.0.2.1:9")));
         }
         assert_eq!(told, [0, 0, 0, 57, 0, 0, 57, 0, 0]);
-        assert_eq!(rejections.tell(Instant::from_millis(0), peer("192.0.2.2:9")), Some(0));
+        assert_eq!(rejections.tell(Instant::from_millis(0), client("192.0.2.2:9")), Some(0));
         for last in 0..3_000_u32 {
-            let address = core::net::SocketAddr::from((Ipv4Addr::from(last), 1));
-            let _ = rejections.tell(Instant::from_millis(130_000), Peer::Tcp(address));
+            let stranger = Client::Remote(Ipv4Addr::from(last).into());
+            let _ = rejections.tell(Instant::from_millis(130_000), stranger);
         }
         assert!(rejections.0.len() <= MOST);
     }

@@ -4,19 +4,18 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 use core::time::Duration;
 
 use super::commands::Command;
 use super::session::Session;
-use super::steering::{ProviderHealth, Switched};
 use super::tokens::{Active, Stored};
 use super::{Context, Stage};
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::effect::Outcome;
 use crate::id::ConnId;
-use crate::machine::Peer;
-use crate::policy::address::AddressGroup;
+use crate::limits::lockout::Guesser;
+use crate::policy::forwarded::Client;
+use crate::providers::{HealthReport, Switched};
 use crate::report::{ControlFact, Issued, Report};
 use crate::settings::ControlSettings;
 
@@ -64,63 +63,63 @@ pub(super) fn stored(reports: &mut Vec<Report>, stored: Stored, outcome: Outcome
     });
 }
 
-pub(super) fn connected(cx: &mut Context<'_>, conn: ConnId, peer: Peer) {
+pub(super) fn connected(cx: &mut Context<'_>, conn: ConnId, client: Client) {
     cx.audit
-        .push(record(AuditEvent::ConnOpen, AuditOutcome::Ok, conn, peer));
-    fact(cx, ControlFact::Connected { conn, peer });
+        .push(record(AuditEvent::ConnOpen, AuditOutcome::Ok, conn, client));
+    fact(cx, ControlFact::Connected { conn, client });
 }
 
 /// `told`: how many of the address were left out of the log before this one, if this one is in it.
-pub(super) fn rejected(cx: &mut Context<'_>, conn: Option<ConnId>, peer: Peer, told: Option<u32>) {
+pub(super) fn rejected(cx: &mut Context<'_>, conn: Option<ConnId>, client: Client, told: Option<u32>) {
     if let Some(untold) = told {
-        let mut record = refusal(conn, peer, "address not permitted");
+        let mut record = refusal(conn, client, "address not permitted");
         record.count = (untold > 0).then_some(u64::from(untold));
         cx.audit.push(record);
-        fact(cx, ControlFact::Rejected { peer, untold });
+        fact(cx, ControlFact::Rejected { client, untold });
     }
 }
 
-pub(super) fn origin_rejected(cx: &mut Context<'_>, peer: Peer, origin: &str) {
-    let mut record = refusal(None, peer, "origin not allowed");
+pub(super) fn origin_rejected(cx: &mut Context<'_>, client: Client, origin: &str) {
+    let mut record = refusal(None, client, "origin not allowed");
     record.origin = Some(short(origin));
     cx.audit.push(record);
     let origin = short(origin);
-    fact(cx, ControlFact::OriginRejected { peer, origin });
+    fact(cx, ControlFact::OriginRejected { client, origin });
 }
 
-pub(super) fn authenticated(cx: &mut Context<'_>, conn: ConnId, peer: Peer) {
-    cx.audit.push(record(AuditEvent::AuthOk, AuditOutcome::Ok, conn, peer));
-    fact(cx, ControlFact::Authenticated { conn, peer });
+pub(super) fn authenticated(cx: &mut Context<'_>, conn: ConnId, client: Client) {
+    cx.audit
+        .push(record(AuditEvent::AuthOk, AuditOutcome::Ok, conn, client));
+    fact(cx, ControlFact::Authenticated { conn, client });
 }
 
 /// The first one of a connection is told at once, the others are counted.
 pub(super) fn unauthorised(cx: &mut Context<'_>, conn: ConnId, session: &Session, reason: &str) {
-    let peer = session.peer;
-    let failed = record(AuditEvent::AuthFailed, AuditOutcome::Denied, conn, peer);
+    let client = session.client;
+    let failed = record(AuditEvent::AuthFailed, AuditOutcome::Denied, conn, client);
     cx.audit.push(failed.because(String::from(reason)));
     if session.unauthorised_in_all == 1 {
         let reason = short(reason);
-        fact(cx, ControlFact::Unauthorised { conn, peer, reason });
+        fact(cx, ControlFact::Unauthorised { conn, client, reason });
     }
 }
 
-pub(super) fn locked_out(cx: &mut Context<'_>, conn: ConnId, peer: Peer, lock: Duration) {
+pub(super) fn locked_out(cx: &mut Context<'_>, conn: ConnId, client: Client, guesser: Guesser, lock: Duration) {
     cx.audit
-        .push(record(AuditEvent::AuthLocked, AuditOutcome::Denied, conn, peer));
-    let who = AddressGroup::of(peer).map_or_else(|| String::from("this machine"), |group| alloc::format!("{group}"));
+        .push(record(AuditEvent::AuthLocked, AuditOutcome::Denied, conn, client));
     cx.reports.push(Report::LockedOut {
-        who,
+        who: guesser.name(None),
         seconds: lock.as_secs(),
     });
 }
 
-pub(super) fn failed(cx: &mut Context<'_>, conn: ConnId, peer: Peer, reason: &str) {
+pub(super) fn failed(cx: &mut Context<'_>, conn: ConnId, client: Client, reason: &str) {
     let reason = short(reason);
-    fact(cx, ControlFact::Failed { conn, peer, reason });
+    fact(cx, ControlFact::Failed { conn, client, reason });
 }
 
 pub(super) fn disconnected(cx: &mut Context<'_>, conn: ConnId, session: &Session) {
-    let peer = session.peer;
+    let client = session.client;
     // The first was told when it came.
     if session.unauthorised_in_all > 1 {
         let count = session.unauthorised_in_all - 1;
@@ -131,14 +130,14 @@ pub(super) fn disconnected(cx: &mut Context<'_>, conn: ConnId, session: &Session
         "a stranger is not among the open ones"
     );
     cx.audit
-        .push(record(AuditEvent::ConnClose, AuditOutcome::Ok, conn, peer));
-    fact(cx, ControlFact::Disconnected { conn, peer });
+        .push(record(AuditEvent::ConnClose, AuditOutcome::Ok, conn, client));
+    fact(cx, ControlFact::Disconnected { conn, client });
 }
 
 pub(super) fn command(
     cx: &mut Context<'_>,
     conn: ConnId,
-    peer: Peer,
+    client: Client,
     command: Command,
     id: Option<&str>,
     refused: Option<Cow<'static, str>>,
@@ -148,7 +147,7 @@ pub(super) fn command(
         Some(why) if why.starts_with("Forbidden") => AuditOutcome::Denied,
         Some(_) => AuditOutcome::Failed,
     };
-    let mut request = record(AuditEvent::Request, outcome, conn, peer).because(command.name());
+    let mut request = record(AuditEvent::Request, outcome, conn, client).because(command.name());
     request.request_id = id.filter(|id| id.len() <= MAX_ID).map(String::from);
     cx.audit.push(request);
     let refused = refused.map(|why| short(&why));
@@ -157,23 +156,23 @@ pub(super) fn command(
         cx,
         ControlFact::Command {
             conn,
-            peer,
+            client,
             command,
             refused,
         },
     );
 }
 
-pub(super) fn switched(cx: &mut Context<'_>, conn: ConnId, peer: Peer, token_id: &str, switched: &Switched) {
+pub(super) fn switched(cx: &mut Context<'_>, conn: ConnId, client: Client, token_id: &str, switched: &Switched) {
     let (from, to) = (switched.previous, switched.active);
     let model = &switched.model;
     let what = alloc::format!("{from} to {to}, model {model}, jti {token_id}");
     cx.audit
-        .push(record(AuditEvent::ProviderSwitched, AuditOutcome::Ok, conn, peer).because(what));
+        .push(record(AuditEvent::ProviderSwitched, AuditOutcome::Ok, conn, client).because(what));
     fact(
         cx,
         ControlFact::ProviderSwitched {
-            peer,
+            client,
             token_id: token_id.into(),
             from,
             to,
@@ -182,9 +181,12 @@ pub(super) fn switched(cx: &mut Context<'_>, conn: ConnId, peer: Peer, token_id:
     );
 }
 
-pub(super) fn checked(cx: &mut Context<'_>, report: &[ProviderHealth]) {
-    let configured = report.iter().filter(|health| health.configured);
-    let providers = configured.map(|health| (health.key, health.outcome.clone().map(drop)));
+pub(super) fn checked(cx: &mut Context<'_>, report: &HealthReport) {
+    let configured = report.providers.iter().filter(|health| health.configured);
+    let providers = configured.map(|health| {
+        let why = health.error.clone().unwrap_or_default();
+        (health.provider, if health.ok { Ok(()) } else { Err(why) })
+    });
     let providers = providers.collect();
     fact(cx, ControlFact::HealthChecked { providers });
 }
@@ -193,26 +195,19 @@ fn fact(cx: &mut Context<'_>, fact: ControlFact) {
     cx.reports.push(Report::Control(fact));
 }
 
-fn record(event: AuditEvent, outcome: AuditOutcome, conn: ConnId, peer: Peer) -> AuditRecord {
+fn record(event: AuditEvent, outcome: AuditOutcome, conn: ConnId, client: Client) -> AuditRecord {
     AuditRecord::new(event, outcome)
         .on(conn, Surface::Control)
-        .from_ip(address(peer))
+        .from_ip(client.address())
 }
 
-fn refusal(conn: Option<ConnId>, peer: Peer, why: &'static str) -> AuditRecord {
+fn refusal(conn: Option<ConnId>, client: Client, why: &'static str) -> AuditRecord {
     let mut record = AuditRecord::new(AuditEvent::ConnRejected, AuditOutcome::Denied)
         .because(why)
-        .from_ip(address(peer));
+        .from_ip(client.address());
     record.conn_id = conn;
     record.surface = Some(Surface::Control);
     record
-}
-
-fn address(peer: Peer) -> Option<IpAddr> {
-    match peer {
-        Peer::Tcp(address) => Some(address.ip().to_canonical()),
-        Peer::Local => None,
-    }
 }
 
 fn short(text: &str) -> String {

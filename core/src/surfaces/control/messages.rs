@@ -8,6 +8,7 @@ use alloc::format;
 use super::commands::Command;
 use super::wire::{Echo, NO_COMMAND, PARSE_ERROR, Presented, Request, write_failure};
 use super::{Context, Control, Session, Stage, ledger};
+use crate::auth::Verdict;
 use crate::id::ConnId;
 use crate::jwt::{Granted, TokenFault};
 use crate::websocket::CloseCode;
@@ -57,23 +58,24 @@ impl Control {
             Presented::Text(token) => Ok(token),
         };
         // Who is in already was let in before the lock: others behind the same address cannot lock it out.
-        if !session.is_authenticated() && self.lockout.locked_for(now, session.guesser).is_some() {
+        if !session.is_authenticated() && cx.auth.locked_for(now, session.guesser).is_some() {
             return Err(Unproven::LockedOut);
         }
         match token.and_then(|token| self.tokens.judge(cx.now.wall, token)) {
             Ok(granted) => {
-                self.lockout.succeeded(session.guesser);
+                cx.auth.succeeded(session.guesser);
                 if session.proven(now) {
-                    ledger::authenticated(cx, conn, session.peer);
+                    ledger::authenticated(cx, conn, session.client);
                 }
                 Ok(granted)
             }
             Err(fault) => {
-                // A signature cannot be guessed faster by a program on this machine: its replies are not held back.
+                // The answer is not held back where this machine is exempt from locks: nobody guesses a signature of 256
+                // bits, and the row of bad messages is short.
                 if fault.is_guess()
-                    && let Some(lock) = self.lockout.failed(now, session.guesser).locked
+                    && let Verdict::Wrong { locked: Some(lock), .. } = cx.auth.failed(now, session.guesser)
                 {
-                    ledger::locked_out(cx, conn, session.peer, lock);
+                    ledger::locked_out(cx, conn, session.client, session.guesser, lock);
                 }
                 Err(Unproven::Told(fault))
             }
@@ -116,7 +118,7 @@ impl Control {
             let cmd = Echo::Text(Cow::Borrowed(name));
             cx.outbox.text(conn, |out| write_failure(out, &cmd, request.id, error));
         }
-        ledger::command(cx, conn, session.peer, command, request.id, done.err());
+        ledger::command(cx, conn, session.client, command, request.id, done.err());
     }
 }
 

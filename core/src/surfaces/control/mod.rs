@@ -23,22 +23,21 @@ use access::Rejections;
 use commands::Asked;
 use session::{Alarm, Stage};
 pub use session::{Due, Session};
-pub use steering::{ActiveProvider, NotConfigured, ProviderHealth, Steering, Switched, is_model_name};
+pub use steering::{ActiveProvider, ProviderAccess, Steering};
 use tokens::{TokenFile, Tokens};
 
 use crate::audit::AuditRecord;
-
+use crate::auth::Authenticator;
 use crate::calls::Calls;
 use crate::effect::Outcome;
 use crate::id::{ConnId, EffectId};
-use crate::limits::lockout::{Guesser, Lockout, LockoutLimits, Scope};
-use crate::machine::Peer;
+use crate::limits::lockout::{Guesser, Scope};
 use crate::outbox::Outbox;
 use crate::policy::forwarded::Client;
 use crate::policy::origin;
 use crate::random::Random;
 use crate::report::{Issued, Report};
-use crate::settings::{AuthSettings, ControlSettings, Settings};
+use crate::settings::{ControlSettings, Settings};
 use crate::time::Now;
 use crate::websocket::CloseCode;
 
@@ -53,6 +52,8 @@ pub struct Context<'a> {
     pub settings: &'a Arc<Settings>,
     /// Randomness.
     pub random: &'a mut Random,
+    /// The lock on the door: it counts who guesses.
+    pub auth: &'a mut Authenticator,
     /// Where answers go.
     pub outbox: &'a mut Outbox,
     /// Where effects are started.
@@ -72,8 +73,6 @@ pub struct Control {
     started: Now,
     tokens: Tokens,
     token_file: TokenFile,
-    /// Its own: a guesser at one kind of credential is not locked out of the others.
-    lockout: Lockout,
     rejections: Rejections,
     open: BTreeSet<ConnId>,
     /// Health checks under way, by their tickets.
@@ -101,7 +100,6 @@ impl Control {
             tokens: Tokens::new(&own, now.wall, random),
             settings: own,
             token_file: TokenFile::default(),
-            lockout: Lockout::new(limits(&settings.auth)),
             rejections: Rejections::default(),
             open: BTreeSet::new(),
             checks: BTreeMap::new(),
@@ -134,51 +132,51 @@ impl Control {
     ///
     /// # Errors
     /// How to answer it instead.
-    pub fn judge(&mut self, cx: &mut Context<'_>, peer: Peer, origin: Option<&str>) -> Result<(), Refusal> {
-        if !access::is_trusted(peer, &self.settings.trusted_clients) {
+    pub fn judge(&mut self, cx: &mut Context<'_>, client: Client, origin: Option<&str>) -> Result<(), Refusal> {
+        if !access::is_trusted(client, &self.settings.trusted_clients) {
             if !self.settings.refuse_before_upgrade {
                 // It is told after the upgrade, as clients of the original expect.
                 return Ok(());
             }
-            self.reject(cx, None, peer);
+            self.reject(cx, None, client);
             return Err(Refusal::ADDRESS);
         }
         if !access::is_listed(origin, &cx.settings.gateway.allowed_origins) {
-            ledger::origin_rejected(cx, peer, origin.unwrap_or_default());
+            ledger::origin_rejected(cx, client, origin.unwrap_or_default());
             return Err(Refusal::ORIGIN);
         }
-        match self.lockout.locked_for(cx.now.monotonic, guesser(peer, origin)) {
+        match cx.auth.locked_for(cx.now.monotonic, guesser(client, origin)) {
             Some(left) => Err(Refusal::locked(left)),
             None => Ok(()),
         }
     }
 
     /// A connection was upgraded. Nothing is said first; a stranger is told to go.
-    pub fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId, peer: Peer, origin: Option<&str>) -> Session {
+    pub fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId, client: Client, origin: Option<&str>) -> Session {
         let patience = cx.settings.gateway.handshake_timeout;
-        let who = guesser(peer, origin);
-        let session = |stage| Session::new(cx.now.monotonic, peer, who, stage, patience);
-        if !access::is_trusted(peer, &self.settings.trusted_clients) {
+        let who = guesser(client, origin);
+        let session = |stage| Session::new(cx.now.monotonic, client, who, stage, patience);
+        if !access::is_trusted(client, &self.settings.trusted_clients) {
             let session = session(Stage::Rejected);
             cx.outbox.close(conn, CloseCode::POLICY, "IP not permitted");
-            self.reject(cx, Some(conn), peer);
+            self.reject(cx, Some(conn), client);
             return session;
         }
         let session = session(Stage::Unproven);
         self.open.insert(conn);
-        ledger::connected(cx, conn, peer);
+        ledger::connected(cx, conn, client);
         session
     }
 
-    fn reject(&mut self, cx: &mut Context<'_>, conn: Option<ConnId>, peer: Peer) {
-        let told = self.rejections.tell(cx.now.monotonic, peer);
-        ledger::rejected(cx, conn, peer, told);
+    fn reject(&mut self, cx: &mut Context<'_>, conn: Option<ConnId>, client: Client) {
+        let told = self.rejections.tell(cx.now.monotonic, client);
+        ledger::rejected(cx, conn, client, told);
     }
 
-    /// The protocol failed on this connection: a fault of the peer, or of the network.
+    /// The protocol failed on this connection: a fault of the client, or of the network.
     pub fn failed(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &Session, reason: &str) {
         if session.stage != Stage::Rejected {
-            ledger::failed(cx, conn, session.peer, reason);
+            ledger::failed(cx, conn, session.client, reason);
         }
     }
 
@@ -189,7 +187,7 @@ impl Control {
             Alarm::Silent => cx.outbox.close(conn, CloseCode::POLICY, "authentication timeout"),
             Alarm::Ping => cx.outbox.ping(conn),
             Alarm::Gone => {
-                ledger::failed(cx, conn, session.peer, "no answer to pings");
+                ledger::failed(cx, conn, session.client, "no answer to pings");
                 return Due::Drop;
             }
         }
@@ -224,7 +222,6 @@ impl Control {
     /// others: then there is a new one. Without a control plane in them the old settings stay in force.
     pub fn reconfigure(&mut self, cx: &mut Context<'_>) {
         let Some(new) = &cx.settings.control else { return };
-        self.lockout.reconfigure(limits(&cx.settings.auth));
         let has_moved = self.settings.token_file != new.token_file;
         self.settings = new.clone();
         if self.tokens.reconfigure(&self.settings, cx.now.wall, cx.random) {
@@ -287,17 +284,7 @@ impl Control {
     }
 }
 
-const fn limits(settings: &AuthSettings) -> LockoutLimits {
-    LockoutLimits {
-        max_attempts: settings.max_attempts,
-        window: settings.window,
-        lockout: settings.lockout,
-        max_tracked: settings.max_tracked,
-        exempt_local: settings.exempt_loopback,
-    }
-}
-
-/// Who is counted for a wrong token.
-fn guesser(peer: Peer, origin: Option<&str>) -> Guesser {
-    Guesser::of(Scope::ControlJwt, Client::of_peer(peer), origin::present(origin))
+/// Who is counted when a token is wrong.
+fn guesser(client: Client, origin: Option<&str>) -> Guesser {
+    Guesser::of(Scope::ControlJwt, client, origin::present(origin))
 }

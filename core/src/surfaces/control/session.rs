@@ -5,7 +5,7 @@
 use core::time::Duration;
 
 use crate::limits::lockout::Guesser;
-use crate::machine::Peer;
+use crate::policy::forwarded::Client;
 use crate::settings::GatewaySettings;
 use crate::time::Instant;
 
@@ -17,7 +17,7 @@ pub(super) const PONG_PATIENCE: Duration = Duration::from_secs(60);
 /// A client's connection, from the upgrade to its end.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) peer: Peer,
+    pub(super) client: Client,
     /// Who is counted when a token is wrong.
     pub(super) guesser: Guesser,
     pub(super) stage: Stage,
@@ -68,9 +68,9 @@ pub(super) enum Alarm {
 }
 
 impl Session {
-    pub(super) fn new(now: Instant, peer: Peer, guesser: Guesser, stage: Stage, patience: Duration) -> Self {
+    pub(super) fn new(now: Instant, client: Client, guesser: Guesser, stage: Stage, patience: Duration) -> Self {
         Self {
-            peer,
+            client,
             guesser,
             stage,
             unauthorised: 0,
@@ -171,19 +171,18 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::lockout::Scope;
 
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1_000)
     }
 
     fn session() -> Session {
-        Session::new(
-            at(0),
-            Peer::Local,
-            super::super::guesser(Peer::Local, None),
-            Stage::Unproven,
-            Duration::from_secs(10),
-        )
+        {
+            let client = Client::Local(None);
+            let guesser = Guesser::of(Scope::ControlJwt, client, None);
+            Session::new(at(0), client, guesser, Stage::Unproven, Duration::from_secs(10))
+        }
     }
 
     #[test]

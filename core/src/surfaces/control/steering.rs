@@ -2,11 +2,12 @@
 //! gateway lends the real ones; tests lend their own. Nothing here talks to a provider.
 
 use alloc::string::String;
-use core::time::Duration;
 
 use crate::calls::Calls;
+use crate::outbound::Exchanges;
+use crate::providers::{NotConfigured, ProviderContext, Providers, Switched};
 use crate::random::Random;
-use crate::settings::ProviderKey;
+use crate::settings::{ProviderKey, ProviderSettings};
 use crate::time::Now;
 
 /// The providers, as far as commands steer them.
@@ -18,7 +19,7 @@ pub trait Steering {
     /// unless everything can.
     ///
     /// # Errors
-    /// It has no key.
+    /// Why it cannot be asked, in the words that the client is told.
     fn switch(&mut self, to: ProviderKey, model: Option<&str>) -> Result<Switched, NotConfigured>;
 
     /// Asks all providers whether they answer; the result comes back under `ticket`, within a bounded time.
@@ -36,60 +37,38 @@ pub struct ActiveProvider {
     pub configured: bool,
 }
 
-/// A switch that took place.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Switched {
-    /// Who answered before.
-    pub previous: ProviderKey,
-    /// Who answers now.
-    pub active: ProviderKey,
-    /// With which model.
-    pub model: String,
+/// The real providers, lent for one input.
+pub struct ProviderAccess<'a> {
+    /// The providers.
+    pub providers: &'a mut Providers,
+    /// Where their requests go.
+    pub exchanges: &'a mut Exchanges,
+    /// Their settings in force.
+    pub settings: &'a ProviderSettings,
 }
 
-/// The provider has no key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NotConfigured(pub ProviderKey);
-
-/// How one provider answered.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ProviderHealth {
-    /// Which.
-    pub key: ProviderKey,
-    /// The model that was asked.
-    pub model: String,
-    /// Whether it has a key; one without is not asked.
-    pub configured: bool,
-    /// How long the answer took, or why there is none: a short text without addresses and keys.
-    pub outcome: Result<Duration, String>,
-}
-
-/// The longest name of a model.
-const MAX_MODEL_NAME: usize = 128;
-
-/// Whether a text can name a model: short, and made of characters that mean nothing in a URL path, so that it cannot
-/// lead a request elsewhere.
-#[must_use]
-pub fn is_model_name(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@+".contains(&byte);
-    (1..=MAX_MODEL_NAME).contains(&text.len()) && text.bytes().all(plain) && !text.bytes().all(|byte| byte == b'.')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_models() {
-        let longest = "m".repeat(128);
-        for name in ["moonshot-v1-8k", "gemini-1.5-pro", "kimi_k2:latest", "a", &longest] {
-            assert!(is_model_name(name), "{name}");
+impl Steering for ProviderAccess<'_> {
+    fn active(&self) -> ActiveProvider {
+        let active = self.providers.active(self.settings);
+        ActiveProvider {
+            key: active.key,
+            model: active.model.into(),
+            configured: active.configured,
         }
-        let too_long = "m".repeat(129);
-        for text in [
-            "", " ", "a b", "a/b", "..", ".", "a%2f", "a?b", "a#b", "a\\b", "a\n", "modèle", &too_long,
-        ] {
-            assert!(!is_model_name(text), "{text}");
-        }
+    }
+
+    fn switch(&mut self, to: ProviderKey, model: Option<&str>) -> Result<Switched, NotConfigured> {
+        self.providers.switch(self.settings, to, model)
+    }
+
+    fn check_health(&mut self, now: Now, calls: &mut Calls, random: &mut Random, ticket: u64) {
+        let mut cx = ProviderContext {
+            now,
+            settings: self.settings,
+            random,
+            calls,
+            exchanges: self.exchanges,
+        };
+        self.providers.check_health(&mut cx, ticket);
     }
 }

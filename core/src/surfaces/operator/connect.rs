@@ -6,6 +6,7 @@ use alloc::string::String;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::dialect::Dialect;
 use super::scope::Scopes;
 use crate::audit::ClientName;
 use crate::fields::{Reason, integer, is_null, object, optional_string, string};
@@ -35,6 +36,8 @@ pub(super) struct ConnectParams<'a> {
     pub(super) scopes: Scopes,
     pub(super) token: Option<Cow<'a, str>>,
     pub(super) nonce: Option<Cow<'a, str>>,
+    /// What a client of the OpenClaw dialect says besides; `None`: it speaks our own protocol.
+    pub(super) dialect: Option<Dialect<'a>>,
 }
 
 impl<'a> ConnectParams<'a> {
@@ -94,6 +97,7 @@ impl<'a> ConnectParams<'a> {
             scopes,
             token,
             nonce,
+            dialect: None,
         })
     }
 }

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use super::Context;
 use super::connect::ConnectParams;
+use super::dialect;
 use super::scope::{EVENTS, METHODS};
 use super::session::{Awaiting, Ready};
 use super::shutdown;
@@ -62,7 +63,8 @@ pub(super) fn judge(
     text: &str,
     draining: bool,
 ) -> Result<Accepted, Box<Refused>> {
-    let frame = RequestFrame::parse(text).map_err(|reason| Refused::new("invalid", WireError::invalid(reason)))?;
+    let frame = RequestFrame::parse(text, cx.settings.doors.openclaw_compat)
+        .map_err(|reason| Refused::new("invalid", WireError::invalid(reason)))?;
     let refused = |error| Refused::new(&frame.id, error);
     if frame.method != "connect" {
         return Err(refused(WireError::invalid("first request must be connect")));
@@ -73,20 +75,21 @@ pub(super) fn judge(
             ..*refused(shutdown::unavailable("connect"))
         }));
     }
-    let params = ConnectParams::parse(frame.params).map_err(|reason| refused(WireError::invalid(reason)))?;
-    if params.min_protocol > PROTOCOL || params.max_protocol < PROTOCOL {
-        return Err(refused(WireError::new(
-            ErrorCode::ProtocolMismatch,
-            "protocol mismatch",
-        )));
-    }
+    let ours = || ConnectParams::parse(frame.params);
+    let params = if cx.settings.doors.openclaw_compat {
+        dialect::parse(frame.params).unwrap_or_else(ours)
+    } else {
+        ours()
+    };
+    let params = params.map_err(|reason| refused(WireError::invalid(reason)))?;
+    check_version(&params, &refused)?;
     check_credential(cx, conn, awaiting, &params).map_err(|(error, delay)| {
         Box::new(Refused {
             delay,
             ..*refused(error)
         })
     })?;
-    check_nonce(awaiting, &params).map_err(|reason| refused(WireError::new(ErrorCode::Unauthorized, reason)))?;
+    check_freshness(cx, awaiting, &params).map_err(&refused)?;
     if !origin::is_allowed(
         awaiting.origin.as_deref(),
         awaiting.host.as_deref(),
@@ -102,8 +105,13 @@ pub(super) fn judge(
     let instance = params.instance_id.as_deref().unwrap_or("unknown");
     let ready = Ready {
         identity: digest(&[params.client_id.as_bytes(), instance.as_bytes(), token.as_bytes()]),
-        scopes: params.scopes.granted(),
+        scopes: match &params.dialect {
+            // The dialect has said already what is granted.
+            Some(_) => params.scopes,
+            None => params.scopes.granted(),
+        },
         connected_at: awaiting.connected_at,
+        dialect: params.dialect.as_ref().and_then(|dialect| dialect.version),
         requests: SlidingWindow::default(),
         in_flight: 0,
     };
@@ -117,6 +125,22 @@ pub(super) fn judge(
         client,
         ready,
     })
+}
+
+/// Whether the client speaks a version that is spoken here.
+fn check_version(params: &ConnectParams<'_>, refused: &impl Fn(WireError) -> Box<Refused>) -> Result<(), Box<Refused>> {
+    match &params.dialect {
+        Some(dialect) if dialect.version.is_none() => Err(Box::new(Refused {
+            close: (CloseCode::PROTOCOL_ERROR, "protocol mismatch".into()),
+            ..*refused(dialect::mismatch(params))
+        })),
+        Some(_) => Ok(()),
+        None if params.min_protocol > PROTOCOL || params.max_protocol < PROTOCOL => Err(refused(WireError::new(
+            ErrorCode::ProtocolMismatch,
+            "protocol mismatch",
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A record about this connection.
@@ -172,6 +196,10 @@ fn check_credential(
         Verdict::LockedOut(left) => locked_out(left),
         Verdict::Right | Verdict::NotConfigured => unauthorized("invalid auth token"),
     };
+    let error = match &params.dialect {
+        Some(_) => dialect::unauthorized(verdict, cx.settings.auth.credential).unwrap_or(error),
+        None => error,
+    };
     Err((error, held))
 }
 
@@ -183,13 +211,22 @@ fn locked_out(left: Duration) -> WireError {
     }
 }
 
-fn check_nonce(awaiting: &Awaiting, params: &ConnectParams<'_>) -> Result<(), &'static str> {
-    match &params.nonce {
-        None if awaiting.client.is_local() => Ok(()),
-        None => Err("nonce is required for non-loopback clients"),
-        Some(nonce) if *nonce == awaiting.nonce => Ok(()),
-        Some(_) => Err("nonce mismatch"),
+/// Whether what the client says was said on this connection: by the nonce, or by a device's proof over it.
+fn check_freshness(cx: &Context<'_>, awaiting: &Awaiting, params: &ConnectParams<'_>) -> Result<(), WireError> {
+    if let Some(dialect) = &params.dialect {
+        dialect.check_device(params, awaiting, cx.now.wall)?;
     }
+    let reason = match &params.nonce {
+        None if awaiting.client.is_local() => return Ok(()),
+        None => "nonce is required for non-loopback clients",
+        Some(nonce) if *nonce == awaiting.nonce => return Ok(()),
+        Some(_) => "nonce mismatch",
+    };
+    let error = WireError::new(ErrorCode::Unauthorized, reason);
+    Err(match &params.dialect {
+        Some(_) => dialect::in_words(error),
+        None => error,
+    })
 }
 
 /// The payload of a successful `connect`.

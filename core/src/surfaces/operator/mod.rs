@@ -3,7 +3,9 @@
 //! It never sees a socket: messages come in as text, answers go out through the outbox. Spec: `spec/operator.md`.
 
 mod connect;
+mod dialect;
 mod handshake;
+mod inputs;
 mod params;
 mod roots;
 mod runs;
@@ -22,7 +24,7 @@ use serde_json::value::RawValue;
 
 use params::RunParams;
 use roots::Roots;
-use runs::{Index, RunKey, Runs};
+use runs::{Index, RunKey, Runs, Sweep};
 use scope::{METHODS, Method};
 pub use session::Session;
 use session::{Awaiting, Ready, Stage};
@@ -33,13 +35,16 @@ use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
-use crate::id::{ConnId, EffectId};
+use crate::fetch::{FetchContext, FetchFault, Fetched, Fetches};
+use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
 use crate::metrics::Metrics;
+use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::forwarded::Client;
+use crate::providers::{ProviderContext, Providers};
 use crate::queries::{Advance, AgentList, Health, HistoryParams, ListParams, Queries, QueryKey, Refused};
 use crate::random::Random;
 use crate::report::Report;
@@ -62,12 +67,32 @@ pub struct Context<'a> {
     pub outbox: &'a mut Outbox,
     /// Where effects are started.
     pub calls: &'a mut Calls,
+    /// Where URLs are fetched.
+    pub fetches: &'a mut Fetches,
+    /// Where requests to other servers go.
+    pub exchanges: &'a mut Exchanges,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
     /// Where records for the journal go.
     pub audit: &'a mut Vec<AuditRecord>,
     /// What is counted.
     pub metrics: &'a mut Metrics,
+    /// Who answers for agents that are providers.
+    pub providers: &'a mut Providers,
+}
+
+impl Context<'_> {
+    /// The providers and what they may use.
+    fn providers(&mut self) -> (&mut Providers, ProviderContext<'_>) {
+        let context = ProviderContext {
+            now: self.now,
+            settings: &self.settings.providers,
+            random: self.random,
+            calls: self.calls,
+            exchanges: self.exchanges,
+        };
+        (self.providers, context)
+    }
 }
 
 /// What an upgraded request told about its sender.
@@ -100,6 +125,10 @@ pub struct Operator {
     runs: Runs,
     index: Index,
     queries: Queries<Waiter>,
+    /// The runs that wait for a fetch.
+    fetches: BTreeMap<FetchId, RunKey>,
+    /// The attachments that an earlier process left behind.
+    sweep: Sweep,
     pending: BTreeMap<EffectId, Pending>,
     /// Refused handshakes whose answer is held back.
     held: BTreeMap<(Instant, ConnId), Box<handshake::Refused>>,
@@ -109,9 +138,15 @@ pub struct Operator {
 #[derive(Debug)]
 enum Pending {
     LoadIndex,
-    Root { configured: String },
+    Root {
+        configured: String,
+    },
     Run(RunKey),
     Query(QueryKey),
+    /// What an earlier process left behind is removed.
+    Sweep,
+    /// The attachments of a run that is over are removed.
+    Cleanup,
 }
 
 impl Operator {
@@ -129,6 +164,8 @@ impl Operator {
             runs: Runs::default(),
             index: Index::default(),
             queries: Queries::default(),
+            fetches: BTreeMap::new(),
+            sweep: Sweep::default(),
             pending: BTreeMap::new(),
             held: BTreeMap::new(),
         };
@@ -230,9 +267,20 @@ impl Operator {
                     self.clients += 1;
                     let started_at = self.started.wall.0;
                     let uptime = self.uptime_ms(cx.now);
-                    let hello = handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
-                    cx.outbox
-                        .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                    let ready = &accepted.ready;
+                    match ready.dialect {
+                        Some(version) => {
+                            let hello = dialect::hello(cx.settings, version, &awaiting.conn_id, uptime, ready.scopes);
+                            cx.outbox
+                                .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                        }
+                        None => {
+                            let hello =
+                                handshake::hello(cx.settings, &awaiting.conn_id, started_at, uptime, self.clients);
+                            cx.outbox
+                                .text(conn, |out| write_ok(out, &accepted.id, |out| write_value(out, &hello)));
+                        }
+                    }
                     cx.metrics.operator_handshakes.add(0, 1);
                     cx.reports.push(Report::Authenticated {
                         conn,
@@ -259,7 +307,8 @@ impl Operator {
 
     /// The checks of section 5, in their order.
     fn request(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &mut Session, text: &str) {
-        let frame = match RequestFrame::parse(text) {
+        let traced = session.speaks_dialect();
+        let frame = match RequestFrame::parse(text, traced) {
             Ok(frame) => frame,
             Err(reason) => return refuse(cx, conn, session, "invalid", &WireError::invalid(reason)),
         };
@@ -359,11 +408,12 @@ impl Operator {
     }
 
     /// It is time for a client's `tick`.
-    pub fn tick(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+    pub fn tick(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &Session) {
         self.event_seq += 1;
+        let traced = session.speaks_dialect();
         let tick = Tick {
             ts: cx.now.wall.0,
-            uptime_ms: self.uptime_ms(cx.now),
+            uptime_ms: (!traced).then(|| self.uptime_ms(cx.now)),
         };
         cx.outbox
             .text(conn, |out| write_event(out, "tick", &tick, Some(self.event_seq)));
@@ -383,6 +433,8 @@ impl Operator {
         match self.pending.remove(&effect) {
             Some(Pending::Run(run)) => self.run_completed(cx, run, outcome),
             Some(Pending::Query(query)) => self.query_completed(cx, query, outcome),
+            Some(Pending::Sweep) => self.swept(cx, outcome),
+            Some(Pending::Cleanup) => runs::tell_left_behind(cx, outcome),
             Some(Pending::Root { configured }) => {
                 if let Ok(Completion::Path(real)) = outcome {
                     self.roots.resolved(&configured, &real);
@@ -405,6 +457,13 @@ impl Operator {
                 self.index_not_loaded(cx);
             }
             None => {}
+        }
+    }
+
+    /// A fetch of this surface is over.
+    pub fn fetch_event(&mut self, cx: &mut Context<'_>, fetch: FetchId, event: Result<Fetched, FetchFault>) {
+        if let Some(run) = self.fetches.remove(&fetch) {
+            self.input_fetched(cx, run, event);
         }
     }
 
@@ -465,6 +524,18 @@ impl Operator {
         let effect = cx.calls.start(effect, Owner::Operator);
         self.pending.insert(effect, pending);
         effect
+    }
+}
+
+impl Context<'_> {
+    fn fetching(&mut self) -> (&mut Fetches, FetchContext<'_>) {
+        let context = FetchContext {
+            now: self.now,
+            settings: &self.settings.fetch,
+            calls: self.calls,
+            exchanges: self.exchanges,
+        };
+        (self.fetches, context)
     }
 }
 

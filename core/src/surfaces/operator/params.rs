@@ -1,9 +1,11 @@
 //! The params of each method, with the exact reasons that clients print. Spec: `spec/operator.md` section 6.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde_json::value::RawValue;
 
+use super::inputs::{self, Input};
 use crate::fields::{Reason, object, optional_boolean, optional_string, string};
 use crate::json::Object;
 use crate::secret::digest;
@@ -19,6 +21,8 @@ pub(super) struct RunParams {
     pub(super) disable_session: bool,
     pub(super) cwd: Option<String>,
     pub(super) model: Option<String>,
+    /// Files and images.
+    pub(super) inputs: Vec<Input>,
 }
 
 impl RunParams {
@@ -32,6 +36,7 @@ impl RunParams {
             "disableSession",
             "cwd",
             "model",
+            "inputs",
         ];
         let params = object(
             params,
@@ -48,6 +53,7 @@ impl RunParams {
             disable_session: optional_boolean(params.get("disableSession"), "disableSession")?.unwrap_or(false),
             cwd: owned(&params, "cwd", 4_096)?,
             model: owned(&params, "model", 160)?,
+            inputs: inputs::parse(params.get("inputs"))?,
         })
     }
 
@@ -56,14 +62,18 @@ impl RunParams {
         fn text(value: Option<&String>) -> &[u8] {
             value.map_or(&[0xff], |value| value.as_bytes())
         }
-        digest(&[
+        let flags = [u8::from(self.force_new_session), u8::from(self.disable_session)];
+        let mut parts: Vec<&[u8]> = alloc::vec![
             self.message.as_bytes(),
             text(self.agent_id.as_ref()),
             text(self.session_ref.as_ref()),
-            &[u8::from(self.force_new_session), u8::from(self.disable_session)],
+            &flags,
             text(self.cwd.as_ref()),
             text(self.model.as_ref()),
-        ])
+        ];
+        // Nothing is added for a request without inputs: its digest stays what earlier versions stored.
+        parts.extend(self.inputs.iter().flat_map(Input::digest_parts));
+        digest(&parts)
     }
 }
 
@@ -146,6 +156,9 @@ mod tests {
             "\"forceNewSession\":true",
             "\"cwd\":\"/\"",
             "\"model\":\"x\"",
+            r#""inputs":[{"type":"input_file","source":{"type":"url","url":"u"}}]"#,
+            r#""inputs":[{"type":"input_image","source":{"type":"url","url":"u"}}]"#,
+            r#""inputs":[{"type":"input_file","source":{"type":"base64","data":"dQ=="}}]"#,
         ] {
             let text = alloc::format!(r#"{{"idempotencyKey":"k","message":"m",{more}}}"#);
             assert_ne!(RunParams::parse(Some(raw(&text))).unwrap().digest(), digest, "{more}");

@@ -1,5 +1,7 @@
 //! Methods and the scopes that they need. Spec: `spec/operator.md` section 5.
 
+use alloc::vec::Vec;
+
 /// A method that a client may call after the handshake; in the order of [`METHODS`], which [`crate::metrics::METHODS`] has too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Method {
@@ -72,6 +74,17 @@ impl Scopes {
     /// What is granted for what was asked: nothing asked means everything.
     pub(super) const fn granted(self) -> Self {
         if self.0 == 0 { Self(Self::ADMIN) } else { self }
+    }
+
+    /// The names of the scopes.
+    pub(super) fn names(self) -> Vec<&'static str> {
+        let all = [
+            (Self::READ, "operator.read"),
+            (Self::WRITE, "operator.write"),
+            (Self::ADMIN, "operator.admin"),
+        ];
+        let held = all.into_iter().filter(|(scope, _)| self.0 & scope != 0);
+        held.map(|(_, name)| name).collect()
     }
 
     pub(super) const fn is_admin(self) -> bool {

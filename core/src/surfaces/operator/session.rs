@@ -49,6 +49,8 @@ pub(super) struct Ready {
     pub(super) identity: [u8; 32],
     pub(super) scopes: Scopes,
     pub(super) connected_at: UnixMillis,
+    /// The version of the OpenClaw dialect, where the client speaks that.
+    pub(super) dialect: Option<u32>,
     pub(super) requests: SlidingWindow,
     pub(super) in_flight: u32,
 }
@@ -58,6 +60,11 @@ impl Session {
     #[must_use]
     pub const fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Ready(_))
+    }
+
+    /// Whether the client speaks the OpenClaw dialect.
+    pub(super) fn speaks_dialect(&self) -> bool {
+        matches!(&self.stage, Stage::Ready(ready) if ready.dialect.is_some())
     }
 
     /// When the next message may be taken: later than now while refusals are answered at a bounded rate.

@@ -23,16 +23,21 @@ pub(super) struct RequestFrame<'a> {
 }
 
 impl<'a> RequestFrame<'a> {
-    /// Reads a message.
+    /// Reads a message. `traced`: it may carry a `traceparent`, as in the OpenClaw dialect, which nobody looks at.
     ///
     /// # Errors
     /// The reason, for an answer with the id `invalid`.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Reason> {
+    pub(super) fn parse(text: &'a str, traced: bool) -> Result<Self, Reason> {
         let frame = Object::parse(text).map_err(|fault| match fault {
             ObjectFault::NotAnObject => "frame must be an object",
             ObjectFault::Malformed => INVALID_JSON,
         })?;
-        if !frame.has_only(&["type", "id", "method", "params"]) {
+        let keys: &[&str] = if traced {
+            &["type", "id", "method", "params", "traceparent"]
+        } else {
+            &["type", "id", "method", "params"]
+        };
+        if !frame.has_only(keys) {
             return Err("frame has unknown fields".into());
         }
         if frame.get("type").and_then(crate::json::string).as_deref() != Some("req") {
@@ -184,7 +189,9 @@ pub(super) struct Challenge<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tick {
     pub(super) ts: u64,
-    pub(super) uptime_ms: u64,
+    /// Not in the OpenClaw dialect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uptime_ms: Option<u64>,
 }
 
 /// `shutdown`.
@@ -281,9 +288,13 @@ mod tests {
                 "method must be at least 1 character(s)",
             ),
         ] {
-            assert_eq!(RequestFrame::parse(text).unwrap_err(), reason, "{text}");
+            assert_eq!(RequestFrame::parse(text, false).unwrap_err(), reason, "{text}");
         }
-        let frame = RequestFrame::parse(r#"{"params":{"a":[]},"method":" health ","id":"7","type":"req"}"#).unwrap();
+        let frame = RequestFrame::parse(
+            r#"{"params":{"a":[]},"method":" health ","id":"7","type":"req"}"#,
+            false,
+        )
+        .unwrap();
         assert_eq!((frame.id.as_ref(), frame.method.as_ref()), ("7", "health"));
         assert_eq!(frame.params.unwrap().get(), r#"{"a":[]}"#);
     }

@@ -1,9 +1,10 @@
-//! What the relay's parts may use while they handle one input.
+//! What a part of the relay may use while it handles one input. It holds borrowed things only and does nothing.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::ledger::Ledger;
+use super::streams::Streams;
 use crate::audit::AuditRecord;
 use crate::calls::Calls;
 use crate::outbound::Exchanges;
@@ -13,26 +14,28 @@ use crate::report::Report;
 use crate::settings::{RelaySettings, Settings};
 use crate::time::Now;
 
-/// What the relay's parts may use while they handle one input.
+/// What may be used during one input.
 pub struct RelayContext<'a> {
     /// The time.
     pub now: Now,
-    /// All settings.
+    /// The settings in force.
     pub settings: &'a Arc<Settings>,
-    /// The relay's own.
+    /// The relay's own part of them.
     pub relay: &'a RelaySettings,
-    /// Unguessable bytes.
+    /// Randomness.
     pub random: &'a mut Random,
-    /// WebSocket messages.
+    /// Where messages for agents go.
     pub outbox: &'a mut Outbox,
-    /// Effects.
+    /// Where effects are started.
     pub calls: &'a mut Calls,
     /// Requests to other servers.
     pub exchanges: &'a mut Exchanges,
-    /// Records on disk.
+    /// Where records go, and the answers that wait for them.
     pub ledger: &'a mut Ledger,
-    /// Facts for the log.
+    /// Where events for listeners go.
+    pub streams: &'a mut Streams,
+    /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
-    /// Records for the audit journal.
+    /// Where records for the audit journal go.
     pub audit: &'a mut Vec<AuditRecord>,
 }

@@ -32,8 +32,7 @@ use web::WebArgs;
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::calls::{Calls, Owner};
 use crate::effect::{Effect, Outcome, Progress};
-use crate::fetch::{FetchAsker, FetchFault, Fetched, SourceKind};
-use crate::fetching::Fetching;
+use crate::fetch::{Asking, FetchAsker, FetchContext, FetchFault, Fetched, Fetches, SourceKind};
 use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
 use crate::policy::tools::is_denied;
@@ -53,8 +52,10 @@ pub struct Context<'a> {
     pub random: &'a mut Random,
     /// Where effects are started.
     pub calls: &'a mut Calls,
-    /// Where fetches are started.
-    pub fetching: &'a mut dyn Fetching,
+    /// Where URLs are fetched.
+    pub fetches: &'a mut Fetches,
+    /// Where the fetches ask.
+    pub exchanges: &'a mut dyn Asking,
     /// Where facts for the log go.
     pub reports: &'a mut Vec<Report>,
     /// Where facts for the audit journal go.
@@ -284,9 +285,8 @@ impl Tools {
             Tool::WebFetch => {
                 let args = WebArgs::parse(&request.args).map_err(rejected)?;
                 facts.target = crate::url::Url::parse(&args.url).ok().map(|url| url.origin());
-                let fetch = cx
-                    .fetching
-                    .start(cx.now, cx.calls, SourceKind::Web, &args.url, FetchAsker::Tools);
+                let (fetches, mut fetch_cx) = cx.fetching();
+                let fetch = fetches.start(&mut fetch_cx, SourceKind::Web, &args.url, FetchAsker::Tools);
                 self.fetches.insert(fetch, key);
                 Ok(Begun::UnderWay(Work::Fetch(fetch, args)))
             }
@@ -302,6 +302,12 @@ impl Tools {
                 Ok(Begun::UnderWay(Work::Program(program.running(effect))))
             }
         }
+    }
+
+    /// Whether [`Self::take_answer`] has one.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
     }
 
     /// The next answer to write.
@@ -361,6 +367,7 @@ impl Tools {
         };
         let Some(Call {
             work: Work::Fetch(_, args),
+            facts,
             ..
         }) = self.live.get(&key)
         else {
@@ -368,10 +375,13 @@ impl Tools {
         };
         let result = match event {
             Ok(fetched) => args.result(&fetched, cx.settings.fetch.web.max_chars).map_err(rejected),
-            Err(FetchFault::Denied { text, .. }) if cx.settings.fetch.answer_forbidden => {
-                Err(ToolFault::Forbidden(text))
+            Err(fault) => {
+                facts.tell_fault(cx, &fault);
+                Err(match fault {
+                    FetchFault::Denied { text, .. } if cx.settings.fetch.answer_forbidden => ToolFault::Forbidden(text),
+                    FetchFault::Denied { text, .. } | FetchFault::Rejected { text, .. } => ToolFault::Rejected(text),
+                })
             }
-            Err(FetchFault::Denied { text, .. } | FetchFault::Rejected { text, .. }) => Err(ToolFault::Rejected(text)),
         };
         self.end(cx, key, result);
     }
@@ -430,7 +440,8 @@ impl Tools {
             Work::Program(program) => program.stop(cx.calls, command::Stop::GivenUp),
             Work::Fetch(fetch, _) => {
                 // Nothing of a fetch outlives this call here, so its place is free at once.
-                cx.fetching.cancel(cx.now, cx.calls, *fetch);
+                let (fetches, mut fetch_cx) = cx.fetching();
+                fetches.cancel(&mut fetch_cx, *fetch);
                 self.fetches.remove(fetch);
                 self.live.remove(&key);
             }
@@ -470,6 +481,18 @@ impl Tools {
     }
 }
 
+impl Context<'_> {
+    fn fetching(&mut self) -> (&mut Fetches, FetchContext<'_>) {
+        let context = FetchContext {
+            now: self.now,
+            settings: &self.settings.fetch,
+            calls: self.calls,
+            exchanges: self.exchanges,
+        };
+        (self.fetches, context)
+    }
+}
+
 impl CallFacts {
     /// Tells the journal how the call ended.
     fn tell(&self, cx: &mut Context<'_>, outcome: AuditOutcome, why: Option<&'static str>) {
@@ -481,6 +504,13 @@ impl CallFacts {
         let mut record = record.on(self.conn, Surface::Http).from_ip(self.client);
         record.request_id = Some(self.call_id.clone());
         record.target.clone_from(&self.target);
+        cx.audit.push(record);
+    }
+
+    /// Tells the journal why a fetch brought nothing.
+    fn tell_fault(&self, cx: &mut Context<'_>, fault: &FetchFault) {
+        let mut record = fault.audit().on(self.conn, Surface::Http).from_ip(self.client);
+        record.request_id = Some(self.call_id.clone());
         cx.audit.push(record);
     }
 }

@@ -1,32 +1,35 @@
-//! The tools surface alone: a desk for fetches that only remembers, effects that end when told, and virtual time.
+//! The tools surface alone: servers that answer when told, effects that end when told, and virtual time.
 
 use alloc::string::ToString;
 use core::time::Duration;
 
 use super::*;
 use crate::effect::{Completion, ExitStatus, Fault, FaultKind, OutputStream, Spawn};
+use crate::id::ExchangeId;
 use crate::machine::Output;
+use crate::outbound::{ClientResponse, Exchange, ExchangeEvent};
 use crate::random::Seed;
 use crate::settings::{Agent, CommandTool};
 use crate::store::{Op, Reply, StoreReply};
-use crate::url::Url;
 
+/// Servers that answer when told.
 #[derive(Default)]
-struct Desk {
-    started: Vec<(FetchId, SourceKind, String)>,
-    cancelled: Vec<FetchId>,
+struct Servers {
+    asked: Vec<(ExchangeId, Exchange)>,
+    cancelled: Vec<ExchangeId>,
+    count: u64,
 }
 
-impl Fetching for Desk {
-    fn start(&mut self, _: Now, _: &mut Calls, kind: SourceKind, url: &str, asker: FetchAsker) -> FetchId {
-        assert_eq!(asker, FetchAsker::Tools);
-        let id = FetchId::new(self.started.len() as u64 + 1).unwrap();
-        self.started.push((id, kind, url.into()));
+impl Asking for Servers {
+    fn start(&mut self, _: Now, _: &mut Calls, exchange: Exchange) -> ExchangeId {
+        self.count += 1;
+        let id = ExchangeId::new(self.count).unwrap();
+        self.asked.push((id, exchange));
         id
     }
 
-    fn cancel(&mut self, _: Now, _: &mut Calls, fetch: FetchId) {
-        self.cancelled.push(fetch);
+    fn cancel(&mut self, _: &mut Calls, exchange: ExchangeId) {
+        self.cancelled.push(exchange);
     }
 }
 
@@ -36,7 +39,8 @@ struct Rig {
     now: Now,
     random: Random,
     calls: Calls,
-    desk: Desk,
+    fetches: Fetches,
+    servers: Servers,
     reports: Vec<Report>,
     audit: Vec<AuditRecord>,
 }
@@ -78,7 +82,8 @@ impl Rig {
             },
             random: Random::new(Seed([1; 32])),
             calls: Calls::default(),
-            desk: Desk::default(),
+            fetches: Fetches::default(),
+            servers: Servers::default(),
             reports: Vec::new(),
             audit: Vec::new(),
         }
@@ -90,7 +95,8 @@ impl Rig {
             settings: &self.settings,
             random: &mut self.random,
             calls: &mut self.calls,
-            fetching: &mut self.desk,
+            fetches: &mut self.fetches,
+            exchanges: &mut self.servers,
             reports: &mut self.reports,
             audit: &mut self.audit,
         };
@@ -111,6 +117,37 @@ impl Rig {
     fn ask(&mut self, body: &str) -> (u16, String) {
         let answer = self.invoke(1, body).unwrap();
         (answer.status.code(), text(&answer))
+    }
+
+    /// The server that was asked last answers with a page; `None`: it is over without one.
+    fn serve(&mut self, mime: &str, body: &'static [u8]) -> Exchange {
+        let (id, exchange) = self.servers.asked.pop().unwrap();
+        let head = ClientResponse {
+            status: 200,
+            reason: "OK".into(),
+            headers: alloc::vec![("content-type".into(), mime.into())],
+        };
+        let events = [
+            ExchangeEvent::Head(head),
+            ExchangeEvent::Body(Bytes::from_static(body)),
+            ExchangeEvent::End,
+        ];
+        for event in events {
+            self.with(|_, cx| {
+                let (fetches, mut fetch_cx) = cx.fetching();
+                fetches.exchange_event(&mut fetch_cx, id, event);
+            });
+        }
+        self.settle();
+        exchange
+    }
+
+    /// Hands the events of fetches over.
+    fn settle(&mut self) {
+        while let Some((asker, id, event)) = self.fetches.take_event() {
+            assert_eq!(asker, FetchAsker::Tools);
+            self.with(|tools, cx| tools.fetch_event(cx, id, event));
+        }
     }
 
     fn started(&mut self) -> Option<(EffectId, Effect)> {
@@ -445,25 +482,17 @@ fn a_program_is_stopped_at_its_limits() {
 }
 
 #[test]
-fn a_page_is_fetched_through_the_desk() {
+fn a_page_is_fetched_like_every_url_that_clients_name() {
     let mut rig = Rig::new(settings());
-    let body = r#"{"tool":"web_fetch","args":{"url":"https://example.com/secret?q"}}"#;
+    let body = r#"{"tool":"web_fetch","args":{"url":"https://1.1.1.1/secret?q"}}"#;
     assert_eq!(rig.invoke(1, body), None);
-    let (fetch, kind, url) = rig.desk.started.pop().unwrap();
-    assert_eq!((kind, url.as_str()), (SourceKind::Web, "https://example.com/secret?q"));
-    let fetched = Fetched {
-        url: Url::parse("https://example.com/last").unwrap(),
-        status: 200,
-        mime: "text/html".into(),
-        bytes: Bytes::from_static(b"<p>Hi"),
-    };
-    rig.with(|tools, cx| tools.fetch_event(cx, fetch, Ok(fetched.clone())));
-    rig.with(|tools, cx| tools.fetch_event(cx, fetch, Ok(fetched)));
-    let result = r#"{"ok":true,"result":{"url":"https://example.com/last","status":200,"mime":"text/html","text":"Hi","truncated":false}}"#;
+    let exchange = rig.serve("text/html; charset=utf-8", b"<p>Hi");
+    assert_eq!(exchange.request.url.target, "/secret?q");
+    assert!(exchange.request.credentials.is_empty());
+    let result = r#"{"ok":true,"result":{"url":"https://1.1.1.1/secret?q","status":200,"mime":"text/html","text":"Hi","truncated":false}}"#;
     assert_eq!(rig.answer(), Some((1, 200, result.into())));
-    assert_eq!(rig.answer(), None, "an event told twice answers once");
     let record = rig.audit.pop().unwrap();
-    assert_eq!(record.target.as_deref(), Some("https://example.com"), "never the path");
+    assert_eq!(record.target.as_deref(), Some("https://1.1.1.1"), "never the path");
 }
 
 #[test]
@@ -472,26 +501,25 @@ fn a_page_that_may_not_be_fetched_is_the_callers_fault() {
         let mut settings = settings();
         settings.fetch.answer_forbidden = forbidden;
         let mut rig = Rig::new(settings);
-        rig.invoke(1, r#"{"tool":"web_fetch","args":{"url":"http://a.example/"}}"#);
-        let (fetch, ..) = rig.desk.started.pop().unwrap();
-        let text = String::from("Blocked: private/internal IP address");
-        let record = AuditEvent::SsrfBlocked;
-        rig.with(|tools, cx| {
-            tools.fetch_event(
-                cx,
-                fetch,
-                Err(FetchFault::Denied {
-                    record,
-                    target: None,
-                    text,
-                }),
-            )
-        });
+        rig.invoke(
+            1,
+            r#"{"tool":"web_fetch","args":{"url":"http://169.254.169.254/latest"}}"#,
+        );
+        rig.settle();
         let body = alloc::format!(
-            r#"{{"ok":false,"error":{{"type":"{kind}","message":"Blocked: private/internal IP address"}}}}"#
+            r#"{{"ok":false,"error":{{"type":"{kind}","message":"Blocked hostname or private/internal/special-use IP address"}}}}"#
         );
         assert_eq!(rig.answer(), Some((1, status, body)));
+        assert_eq!(rig.servers.count, 0, "nobody is asked");
+        let events: Vec<AuditEvent> = rig.audit.iter().map(|record| record.event).collect();
+        assert_eq!(events, [AuditEvent::SsrfBlocked, AuditEvent::ToolInvoke]);
+        assert_eq!(rig.audit[0].request_id, rig.audit[1].request_id);
     }
+    let mut rig = Rig::new(settings());
+    rig.invoke(1, r#"{"tool":"web_fetch","args":{"url":"https://1.1.1.1/"}}"#);
+    rig.serve("application/zip", b"PK");
+    let body = r#"{"ok":false,"error":{"type":"tool_error","message":"Unsupported file MIME type: application/zip"}}"#;
+    assert_eq!(rig.answer(), Some((1, 400, body.into())));
 }
 
 #[test]
@@ -499,7 +527,7 @@ fn calls_beyond_the_limit_are_refused_and_places_come_back() {
     let mut rig = Rig::new(settings());
     rig.invoke(1, r#"{"tool":"plain"}"#);
     let (first, _) = rig.spawned();
-    rig.invoke(2, r#"{"tool":"web_fetch","args":{"url":"http://a.example/"}}"#);
+    rig.invoke(2, r#"{"tool":"web_fetch","args":{"url":"https://1.1.1.1/"}}"#);
     let refused = rig.invoke(3, r#"{"tool":"plain"}"#).unwrap();
     assert_eq!((refused.status.code(), text(&refused)), (503, BUSY.into()));
     assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
@@ -509,7 +537,7 @@ fn calls_beyond_the_limit_are_refused_and_places_come_back() {
         "what takes no time takes no place"
     );
     rig.with(|tools, cx| tools.closed(cx, conn(2)));
-    assert_eq!(rig.desk.cancelled.len(), 1);
+    assert_eq!(rig.servers.cancelled.len(), 1);
     assert_eq!(rig.invoke(3, r#"{"tool":"plain"}"#), None);
     rig.with(|tools, cx| tools.closed(cx, conn(1)));
     assert_eq!(

@@ -3,13 +3,13 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use serde::Serialize;
 
 use super::{Command, answer};
 use crate::id::ConnId;
-use crate::surfaces::control::{Context, Control, ProviderHealth, Session, ledger};
+use crate::providers::{HealthReport, ProviderHealth};
+use crate::surfaces::control::{Context, Control, Session, ledger};
 
 const MESSAGE: &str = "Health check complete \u{2014} see server logs for details.";
 
@@ -24,36 +24,7 @@ pub(in crate::surfaces::control) struct Asked {
 #[derive(Serialize)]
 struct Checked<'a> {
     message: &'static str,
-    providers: Vec<One<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct One<'a> {
-    provider: &'static str,
-    name: &'static str,
-    model: &'a str,
-    configured: bool,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latency_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-}
-
-impl<'a> One<'a> {
-    fn of(health: &'a ProviderHealth) -> Self {
-        let latency = |took: &core::time::Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            provider: health.key.as_str(),
-            name: health.key.display_name(),
-            model: &health.model,
-            configured: health.configured,
-            ok: health.outcome.is_ok(),
-            latency_ms: health.outcome.as_ref().ok().map(latency),
-            error: health.outcome.as_ref().err().map(String::as_str),
-        }
-    }
+    providers: &'a [ProviderHealth],
 }
 
 impl Control {
@@ -79,13 +50,13 @@ impl Control {
     }
 
     /// The providers have been asked. A client that is gone is not told.
-    pub fn health_checked(&mut self, cx: &mut Context<'_>, ticket: u64, report: &[ProviderHealth]) {
+    pub fn health_checked(&mut self, cx: &mut Context<'_>, ticket: u64, report: &HealthReport) {
         let Some(asked) = self.checks.remove(&ticket) else {
             return;
         };
         let checked = Checked {
             message: MESSAGE,
-            providers: report.iter().map(One::of).collect(),
+            providers: &report.providers,
         };
         answer(cx, asked.conn, Command::HealthCheck, asked.id.as_deref(), &checked);
         self.released.push_back(asked.conn);

@@ -117,7 +117,7 @@ impl Control {
             }
             Command::Status => self.status(cx, conn, id),
             Command::SwitchProvider => {
-                let switched = self.switch_provider(cx, conn, session.peer, request.data)?;
+                let switched = self.switch_provider(cx, conn, session.client, request.data)?;
                 answer(cx, conn, command, id, &switched);
             }
             Command::HealthCheck => self.check_health(cx, conn, session, id)?,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::jwt::{Claims, SigningKey, issue};
+use crate::providers::{HealthReport, ProviderHealth};
 
 const SWITCH_TO_KIMI: &str = r#","data":{"provider":"kimi"}"#;
 
@@ -43,8 +44,8 @@ fn a_switch_takes_place_whole_or_not_at_all() {
             Gemini,
         ),
         (
-            r#"{"provider":"kimi","model":"a/b"}"#,
-            r#""error":"Invalid model \"a/b\"."}"#,
+            r#"{"provider":"kimi","model":"a//b"}"#,
+            r#""error":"Invalid model \"a//b\"."}"#,
             Gemini,
         ),
         (
@@ -82,21 +83,28 @@ fn a_switch_takes_place_whole_or_not_at_all() {
     assert_eq!(switches.count(), 3);
 }
 
-fn report() -> [ProviderHealth; 2] {
-    [
+fn report() -> HealthReport {
+    let providers = [
         ProviderHealth {
-            key: ProviderKey::Kimi,
+            provider: ProviderKey::Kimi,
             model: "moonshot-v1-8k".into(),
             configured: true,
-            outcome: Ok(Duration::from_millis(412)),
+            ok: true,
+            latency_ms: Some(412),
+            error: None,
         },
         ProviderHealth {
-            key: ProviderKey::Gemini,
+            provider: ProviderKey::Gemini,
             model: "gemini-1.5-pro".into(),
             configured: false,
-            outcome: Err("GEMINI_API_KEY is not set".into()),
+            ok: false,
+            latency_ms: None,
+            error: Some("GEMINI_API_KEY is not set".into()),
         },
-    ]
+    ];
+    HealthReport {
+        providers: providers.into(),
+    }
 }
 
 #[test]

@@ -2,15 +2,14 @@
 
 use super::*;
 
-fn peer(address: &str) -> Peer {
-    Peer::Tcp(address.parse().unwrap())
-}
-
 #[test]
 fn a_stranger_is_upgraded_and_closed_and_nothing_it_says_is_read() {
     let mut world = World::new();
     let stranger = "192.0.2.1:9";
-    assert_eq!(world.act(|control, cx| control.judge(cx, peer(stranger), None)), Ok(()));
+    assert_eq!(
+        world.act(|control, cx| control.judge(cx, client(stranger), None)),
+        Ok(())
+    );
     let mut client = world.connect(1, stranger);
     assert_eq!(world.heard_by(client.conn), ["close 1008 IP not permitted"]);
     let good = alloc::format!(r#"{{"token":"{}","cmd":"ping"}}"#, world.token());
@@ -44,7 +43,7 @@ fn strangers_and_pages_before_the_upgrade() {
         ("192.0.2.1:9", None, Some("IP not permitted")),
         ("192.0.2.1:9", Some("null"), Some("IP not permitted")),
     ] {
-        let judged = world.act(|control, cx| control.judge(cx, peer(address), origin));
+        let judged = world.act(|control, cx| control.judge(cx, client(address), origin));
         let refusal = judged.err();
         assert!(refusal.iter().all(|refusal| refusal.status == 403));
         assert_eq!(refusal.map(|refusal| refusal.body), refused, "{address} {origin:?}");

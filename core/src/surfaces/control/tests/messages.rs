@@ -154,7 +154,7 @@ fn a_guessing_address_is_locked_out_and_who_is_in_stays_in() {
         ["close 1008 too many unauthorised messages"]
     );
     assert!(world.command(&mut inside, "ping", "").contains("pong"));
-    let peer = Peer::Tcp(address.parse().unwrap());
+    let peer = client(address);
     let refusal = world.act(|control, cx| control.judge(cx, peer, None)).unwrap_err();
     assert_eq!(
         (refusal.status, refusal.retry_after),

@@ -12,8 +12,10 @@ use core::time::Duration;
 
 use super::*;
 use crate::effect::{Completion, Effect};
-use crate::machine::Output;
+use crate::machine::{Output, Peer};
 use crate::outbox::Parcel;
+use crate::policy::forwarded;
+use crate::providers::{NotConfigured, Switched, Unconfigured, is_model};
 use crate::random::Seed;
 use crate::report::ControlFact;
 use crate::secret::Secret;
@@ -42,8 +44,12 @@ impl Steering for Fake {
     }
 
     fn switch(&mut self, to: ProviderKey, model: Option<&str>) -> Result<Switched, NotConfigured> {
+        if let Some(model) = model.filter(|model| !is_model(model)) {
+            return Err(NotConfigured::Model(model.into()));
+        }
         if !self.with_key.contains(&to) {
-            return Err(NotConfigured(to));
+            let why = Unconfigured::KeyMissing(to.key_variable());
+            return Err(NotConfigured::Provider { key: to, why });
         }
         if let Some(model) = model {
             self.models.insert(to, model.into());
@@ -65,6 +71,7 @@ struct World {
     settings: Arc<Settings>,
     now: Now,
     random: Random,
+    auth: Authenticator,
     outbox: Outbox,
     calls: Calls,
     reports: Vec<Report>,
@@ -77,6 +84,10 @@ struct World {
 struct Client {
     conn: ConnId,
     session: Session,
+}
+
+fn client(address: &str) -> forwarded::Client {
+    forwarded::Client::of_peer(Peer::Tcp(address.parse().unwrap()))
 }
 
 fn settings(control: ControlSettings) -> Settings {
@@ -109,6 +120,7 @@ impl World {
         let models = ProviderKey::ALL.map(|key| (key, settings.providers.get(key).model.clone()));
         Self {
             control: control.unwrap(),
+            auth: Authenticator::new(&settings.auth, &mut random),
             settings: Arc::new(settings),
             now,
             random,
@@ -130,6 +142,7 @@ impl World {
             now: self.now,
             settings: &self.settings,
             random: &mut self.random,
+            auth: &mut self.auth,
             outbox: &mut self.outbox,
             calls: &mut self.calls,
             reports: &mut self.reports,
@@ -147,8 +160,8 @@ impl World {
 
     fn connect(&mut self, number: u64, address: &str) -> Client {
         let conn = ConnId::new(number).unwrap();
-        let peer = Peer::Tcp(address.parse().unwrap());
-        let session = self.act(|control, cx| control.opened(cx, conn, peer, None));
+        let client = client(address);
+        let session = self.act(|control, cx| control.opened(cx, conn, client, None));
         Client { conn, session }
     }
 

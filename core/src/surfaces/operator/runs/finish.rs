@@ -57,7 +57,7 @@ impl Operator {
         let append = Effect::Append {
             path: session.record.transcript_path.clone(),
             bytes: transcript::turn(
-                &run.params.message,
+                &run.recorded_message(),
                 run.started.wall,
                 &run.output.stdout.text,
                 run.finished_at,
@@ -181,6 +181,7 @@ impl Operator {
     /// Answers everybody who waits, and lets the next run begin.
     pub(super) fn end_run(&mut self, cx: &mut Context<'_>, mut run: Run, result: Result<Bytes, WireError>) {
         self.clear_deadline(&mut run);
+        self.drop_inputs(cx, &mut run);
         if self.runs.by_key.get(&run.idempotency) == Some(&run.key) {
             self.runs.by_key.remove(&run.idempotency);
         }

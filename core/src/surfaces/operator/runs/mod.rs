@@ -3,15 +3,18 @@
 //!
 //! ```text
 //! agent.run -> AwaitingIndex? -> Replaying -> answered from the store
-//!                 |-> Queued? -> CheckingDir? -> FindingId? -> FindingSession -> CountingSessions? -> OpeningSession?
-//!                                                                  -> Working -> Recording? -> Committing -> answered
+//!                 |-> Queued? -> FetchingInput* -> AwaitingSweep? -> WritingInput* -> CheckingDir? -> FindingId?
+//!                     -> FindingSession -> CountingSessions? -> OpeningSession? -> ReadingHistory? -> Working
+//!                     -> Recording? -> Committing -> answered
 //! ```
 //! Nothing is answered as done before its transcript and its result are on disk. Spec: `spec/operator.md` sections 6 to 8.
 
 mod finish;
 mod index;
+mod inputs;
 mod open;
 mod output;
+mod provider;
 mod start;
 mod work;
 
@@ -24,13 +27,15 @@ use bytes::Bytes;
 
 use index::IdempotencyKey;
 pub(super) use index::{INDEX, Index};
+use inputs::Gathered;
+pub(super) use inputs::{Sweep, tell_left_behind};
 use output::RunOutput;
 
 use super::params::RunParams;
 use super::wire::{Waiter, WireError};
 use super::{Context, Operator, Pending};
 use crate::effect::{Effect, ExitStatus, Outcome};
-use crate::id::{ConnId, EffectId};
+use crate::id::{ChatId, ConnId, EffectId};
 use crate::sessions::Session;
 use crate::settings::Agent;
 use crate::store::Expect;
@@ -50,6 +55,8 @@ pub(super) struct Runs {
     queue: VecDeque<RunKey>,
     /// Runs that have a place.
     placed: BTreeSet<RunKey>,
+    /// The runs of chats under way.
+    chats: BTreeMap<ChatId, RunKey>,
     /// When a working run is stopped.
     deadlines: BTreeSet<(Instant, RunKey)>,
 }
@@ -67,11 +74,14 @@ struct Run {
     /// Whom to answer.
     waiters: Vec<Waiter>,
     params: RunParams,
+    inputs: Gathered,
     agent: Agent,
     started: Now,
     step: Step,
     /// The effect whose outcome is awaited.
     effect: Option<EffectId>,
+    /// The chat whose end is awaited.
+    chat: Option<ChatId>,
     /// Why the run must end early.
     stop: Option<Stop>,
     deadline: Option<Instant>,
@@ -93,11 +103,15 @@ enum Step {
     AwaitingIndex,
     Replaying,
     Queued,
+    FetchingInput,
+    AwaitingSweep,
+    WritingInput { path: String },
     CheckingDir,
     FindingId { otherwise: String },
     FindingSession { key: String },
     CountingSessions { key: String },
     OpeningSession,
+    ReadingHistory,
     Working,
     Recording,
     Committing,
@@ -174,11 +188,13 @@ impl Operator {
                 Step::FindingSession { key } => operator.session_found(cx, run, key, outcome),
                 Step::CountingSessions { key } => operator.sessions_counted(cx, run, &key, outcome),
                 Step::OpeningSession => operator.session_opened(cx, run, outcome),
+                Step::ReadingHistory => operator.history_read(cx, run, outcome),
                 Step::Working => operator.worked(cx, run, outcome),
                 Step::Recording => operator.recorded(cx, run, outcome),
                 Step::Committing => operator.committed(cx, run, outcome),
                 Step::RereadingSession => operator.session_reread(cx, run, outcome),
-                Step::AwaitingIndex | Step::Queued => Flow::Wait,
+                Step::WritingInput { path } => operator.attachment_written(cx, run, path, outcome),
+                Step::AwaitingIndex | Step::Queued | Step::FetchingInput | Step::AwaitingSweep => Flow::Wait,
             }
         });
     }

@@ -13,8 +13,8 @@ use crate::surfaces::operator::{Context, Operator};
 const MAX_CONFLICTS: u32 = 16;
 
 impl Operator {
-    /// The run has a place: it begins.
-    pub(super) fn open(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
+    /// The run has a place and its inputs: it begins.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
         let Some(cwd) = &run.params.cwd else {
             return self.find_session(cx, run);
         };

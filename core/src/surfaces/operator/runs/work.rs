@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::{Flow, Run, RunKey, Step, Stop};
 use crate::effect::{Completion, Effect, ExitStatus, FaultKind, Outcome, OutputStream, Progress, Spawn};
 use crate::id::{ConnId, EffectId};
+use crate::outbox::Upstream;
 use crate::settings::AgentKind;
 use crate::surfaces::operator::wire::{AgentStream, WireError, write_event};
 use crate::surfaces::operator::{Context, Operator, shutdown};
@@ -17,22 +18,19 @@ impl Operator {
     pub(super) fn work(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
         match run.agent.kind.clone() {
             AgentKind::Echo => {
-                let message = core::mem::take(&mut run.params.message);
+                let message = run.prompt().into_owned();
                 let chunk = run.output.push(OutputStream::Stdout, message.as_bytes());
                 stream(cx, run.caller, &run.run_id, OutputStream::Stdout, chunk);
-                run.params.message = message;
                 run.exit = Some(ExitStatus::Code(0));
                 self.record(cx, run)
             }
             AgentKind::Command { program, args } => {
-                let deadline = cx.now.monotonic.plus(cx.settings.agents.run_timeout);
-                run.deadline = Some(deadline);
-                self.runs.deadlines.insert((deadline, run.key));
+                self.limit_time(cx, run);
                 let dir = run
                     .working_dir
                     .clone()
                     .unwrap_or_else(|| run.agent.workspace_dir.clone());
-                let stdin = Bytes::copy_from_slice(run.params.message.as_bytes());
+                let stdin = Bytes::copy_from_slice(run.prompt().as_bytes());
                 let spawn = Spawn {
                     program,
                     args,
@@ -42,7 +40,18 @@ impl Operator {
                 };
                 self.start_for(cx, run, Step::Working, Effect::Spawn(spawn))
             }
+            AgentKind::Provider { max_history_bytes, .. } => {
+                self.limit_time(cx, run);
+                self.ask_provider(cx, run, max_history_bytes)
+            }
         }
+    }
+
+    /// From now on the work has only so much time.
+    fn limit_time(&mut self, cx: &Context<'_>, run: &mut Run) {
+        let deadline = cx.now.monotonic.plus(cx.settings.agents.run_timeout);
+        run.deadline = Some(deadline);
+        self.runs.deadlines.insert((deadline, run.key));
     }
 
     /// The program wrote something.
@@ -67,7 +76,7 @@ impl Operator {
         }
         let chunk = run.output.push(*which, bytes);
         stream(cx, run.caller, &run.run_id, *which, chunk);
-        cx.outbox.proceed_when_taken(run.caller, effect);
+        cx.outbox.proceed_when_taken(run.caller, Upstream::Effect(effect));
     }
 
     pub(super) fn worked(&mut self, cx: &mut Context<'_>, run: &mut Run, outcome: Outcome) -> Flow {
@@ -113,7 +122,7 @@ impl Operator {
         };
         match run.step {
             Step::Recording | Step::Committing | Step::RereadingSession | Step::Replaying => false,
-            Step::Queued | Step::AwaitingIndex => {
+            Step::Queued | Step::AwaitingIndex | Step::FetchingInput | Step::AwaitingSweep => {
                 self.drive(cx, key, |_, cx, run| {
                     run.stop = Some(stop);
                     Flow::End(Err(stop.error(cx)))
@@ -121,12 +130,16 @@ impl Operator {
                 true
             }
             _ => {
-                // A run that is being stopped starts nothing further, so its effect is cancelled once.
-                if run.stop.is_none()
-                    && let Some(effect) = run.effect
-                {
+                // A run that is being stopped starts nothing further, so what it waits for is cancelled once.
+                if run.stop.is_none() {
                     run.stop = Some(stop);
-                    cx.calls.cancel(effect);
+                    if let Some(effect) = run.effect {
+                        cx.calls.cancel(effect);
+                    }
+                    if let Some(chat) = run.chat {
+                        let (providers, mut context) = cx.providers();
+                        providers.cancel(&mut context, chat);
+                    }
                 }
                 true
             }
@@ -187,6 +200,7 @@ impl Stop {
 /// The whole environment of an agent's program.
 fn environment(run: &Run) -> Vec<(String, String)> {
     let session = run.session.as_ref().map(|session| &session.record);
+    let attachments = run.attachment_paths();
     [
         ("PORTCULLIS_AGENT_ID", Some(&run.agent.id)),
         ("PORTCULLIS_RUN_ID", Some(&run.run_id)),
@@ -194,6 +208,7 @@ fn environment(run: &Run) -> Vec<(String, String)> {
         ("PORTCULLIS_SESSION_ID", session.map(|session| &session.session_id)),
         ("PORTCULLIS_TRANSCRIPT", session.map(|session| &session.transcript_path)),
         ("PORTCULLIS_MODEL", run.params.model.as_ref()),
+        ("PORTCULLIS_ATTACHMENTS", attachments.as_ref()),
     ]
     .into_iter()
     // A NUL cannot be passed in an environment; a client that sends one gets the program without that variable.
@@ -201,7 +216,7 @@ fn environment(run: &Run) -> Vec<(String, String)> {
     .collect()
 }
 
-fn stream(cx: &mut Context<'_>, caller: ConnId, run_id: &str, which: OutputStream, chunk: &str) {
+pub(super) fn stream(cx: &mut Context<'_>, caller: ConnId, run_id: &str, which: OutputStream, chunk: &str) {
     if !chunk.is_empty() {
         let payload = AgentStream {
             run_id,

@@ -31,6 +31,7 @@ use crate::secret::Secret;
 use crate::settings::{AllowedOrigins, RelayLimits, Settings};
 use crate::store::{Key, Record, Version};
 use crate::surfaces::relay::ledger::Ledger;
+use crate::surfaces::relay::streams::Streams;
 use crate::time::UnixMillis;
 
 pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -123,6 +124,7 @@ pub(super) struct World {
     calls: Calls,
     exchanges: Exchanges,
     ledger: Ledger,
+    streams: Streams,
     conns: u64,
 }
 
@@ -159,6 +161,7 @@ impl World {
             calls: Calls::default(),
             exchanges: Exchanges::default(),
             ledger: Ledger::default(),
+            streams: Streams::default(),
             conns: 1_000,
         }
     }
@@ -173,6 +176,7 @@ impl World {
             calls: &mut self.calls,
             exchanges: &mut self.exchanges,
             ledger: &mut self.ledger,
+            streams: &mut self.streams,
             reports: &mut self.reports,
             audit: &mut self.audit,
         };

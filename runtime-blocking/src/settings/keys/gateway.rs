@@ -1,0 +1,90 @@
+//! The keys of the door: where to listen, who may come in, how much each may ask for.
+
+use super::{Key, Kind, Unit, also, bytes, count, flag, key, millis, secret, text, texts};
+use crate::settings::draft::Draft;
+
+#[rustfmt::skip] // one line each: it is a table
+pub(super) static KEYS: &[Key] = &[
+    key("gateway.host", text("address or localhost", "\"127.0.0.1\"", Draft::set_host), "where to listen; another than a loopback address needs leave, see `spec/hardening.md`"),
+    key("gateway.bind", text("\"loopback\", \"lan\", \"tailnet\", \"auto\" or \"custom\"", "none", Draft::set_bind), "the same by name: 127.0.0.1, 0.0.0.0, this machine's tailnet address, 127.0.0.1, `gateway.customBindHost`"),
+    key("gateway.customBindHost", text("address or localhost", "none", Draft::set_custom_host), "the address of `gateway.bind` \"custom\""),
+    key("gateway.port", Kind::Port { field: |d| &mut d.port }, "the port; 0 picks a free one"),
+    key("gateway.allowRemote", flag(false, |d, on| { d.allow_remote = on; Ok(()) }), "allow an address that other machines reach, like `--allow-remote`"),
+    key("gateway.dangerouslyAllowWildcardBind", flag(false, |d, on| { d.allow_wildcard = on; Ok(()) }), "one of four conditions for listening on every address"),
+    key("gateway.mode", text("\"local\"", "\"local\"", Draft::set_gateway_mode), "taken for the sake of existing files"),
+    key("gateway.path", text("path", "\"/gateway\"", Draft::set_path), "the WebSocket endpoint; a missing leading `/` is added, empty or `/` means the default"),
+    key("gateway.tls.enabled", flag(false, |d, on| { d.tls.enabled = Some(on); Ok(()) }), "TLS on the listener; on as well when `--tls-cert` is given"),
+    key("gateway.tls.certPath", text("file", "none", |d, path| { d.tls.cert = Some(d.absolute(path)); Ok(()) }), "the certificate and those that lead to its root, PEM"),
+    key("gateway.tls.keyPath", text("file", "none", |d, path| { d.tls.key = Some(d.absolute(path)); Ok(()) }), "its private key, PEM; not readable by others"),
+    key("gateway.tls.minVersion", text("\"1.3\" or \"1.2\"", "\"1.3\"", Draft::set_tls_version), "the oldest version of TLS that is spoken"),
+    key("gateway.requireToken", flag(true, Draft::set_require_token), "false is the same as `gateway.auth.mode` \"none\""),
+    key("gateway.auth.mode", text("\"token\", \"password\", \"trusted-proxy\" or \"none\"", "\"token\"", Draft::set_auth_mode), "\"none\" opens the door to everybody who reaches the port; loopback only"),
+    secret(key("gateway.auth.token", text("text, 8 to 512 characters", "the token file", Draft::set_token), "the token that clients must send; better in the environment or the token file")),
+    secret(key("gateway.auth.password", text("text, 8 to 512 characters", "none", Draft::set_password), "what clients must send in mode \"password\"")),
+    key("gateway.auth.allowTailscale", flag(false, |_, on| refuse(on, "identity by the tailnet's proxy is not supported; leave it false")), "only false"),
+    key("gateway.auth.trustedProxy.userHeader", text("header name", "none", Draft::set_user_header), "mode \"trusted-proxy\": the field with the user's name"),
+    key("gateway.auth.trustedProxy.requiredHeaders", texts("list of header names", Draft::set_required_headers), "fields that the proxy sends besides"),
+    key("gateway.auth.trustedProxy.allowUsers", texts("list of users", |d, users| { d.proxy.allow_users = users.to_vec(); Ok(()) }), "the users that come in; empty: all that the proxy names"),
+    key("gateway.auth.trustedProxy.allowLoopback", flag(false, |d, on| { d.proxy.allow_loopback = on; Ok(()) }), "believe a proxy on this machine"),
+    key("gateway.auth.rateLimit.maxAttempts", count(1, |d| &mut d.core.auth.max_attempts), "wrong tokens of one address within the window before it is locked out"),
+    key("gateway.auth.rateLimit.windowMs", millis(1_000, |d| &mut d.core.auth.window), "the window in which wrong tokens are counted"),
+    key("gateway.auth.rateLimit.lockoutMs", millis(1_000, |d| &mut d.core.auth.lockout), "how long a lockout lasts"),
+    key("gateway.auth.rateLimit.maxTracked", count(1, |d| &mut d.core.auth.max_tracked), "the most addresses with wrong tokens that are remembered"),
+    key("gateway.auth.rateLimit.exemptLoopback", flag(true, |d, on| { d.core.auth.exempt_loopback = on; Ok(()) }), "guessers on this machine (other than web pages) are slowed down, not locked out"),
+    key("gateway.allowedNetworks", Kind::Texts { takes: "list of addresses and CIDR blocks", default: "none", set: Draft::set_allowed_networks }, "only peers in them are served; left out: all"),
+    key("gateway.trustedProxies", texts("list of addresses and CIDR blocks", Draft::set_trusted_proxies), "whose forwarding header fields are believed"),
+    key("gateway.allowRealIpFallback", flag(false, |d, on| { d.core.doors.real_ip_fallback = on; Ok(()) }), "believe `X-Real-IP` of a trusted proxy when `X-Forwarded-For` tells nothing"),
+    key("gateway.allowedHosts", texts("list of host names", Draft::set_allowed_hosts), "values of `Host` (with or without a port) that a gateway on loopback takes besides localhost"),
+    also(&["gateway.allowedOrigins"], key("gateway.controlUi.allowedOrigins", texts("list of origins", Draft::set_origins), "browser origins that may connect besides those of this host; \"*\" for all, on loopback only")),
+    key("gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback", flag(false, |d, on| { d.core.doors.host_header_origin_fallback = on; Ok(()) }), "let in any origin that equals `Host`: open to DNS rebinding"),
+    key("gateway.http.securityHeaders.strictTransportSecurity", text("header value", "none", Draft::set_transport_security), "the value of `Strict-Transport-Security`"),
+    key("gateway.openclawCompat", flag(false, |d, on| { d.core.doors.openclaw_compat = on; Ok(()) }), "understand the OpenClaw dialect of the handshake too"),
+    key("gateway.tailscale.mode", text("\"off\", \"serve\" or \"funnel\"", "\"off\"", Draft::set_tailscale), "how the tailnet publishes this gateway: told to the audit, nothing is changed"),
+    key("gateway.security.dnsRebindingProtection", flag(true, |_, on| refuse(!on, "cannot be switched off")), "only true"),
+    key("gateway.security.resolveBeforeFetch", flag(true, |_, on| refuse(!on, "cannot be switched off")), "only true"),
+    key("gateway.handshakeTimeoutMs", millis(1_000, |d| &mut d.core.gateway.handshake_timeout), "from the upgrade to a finished handshake"),
+    key("gateway.maxPayloadBytes", bytes(1_024, |d| &mut d.core.gateway.max_payload_bytes), "the largest message from a client"),
+    key("gateway.maxBufferedBytes", bytes(1_024, |d| &mut d.core.gateway.max_buffered_bytes), "the most unsent bytes that wait for one client"),
+    key("gateway.tickIntervalMs", millis(1_000, |d| &mut d.core.gateway.tick_interval), "between two `tick` events, and two pings"),
+    key("gateway.rateLimitPerMinute", count(1, |d| &mut d.core.gateway.rate_limit_per_minute), "requests of one connection in 60 s"),
+    also(&["idempotency.ttlMs"], key("gateway.idempotencyTtlMs", millis(1_000, |d| &mut d.core.operator.idempotency_ttl), "how long the result of a run is replayed")),
+    also(&["idempotency.maxEntries"], key("gateway.idempotencyMaxEntries", count(1, |d| &mut d.core.operator.idempotency_max_entries), "how many results are kept")),
+    key("gateway.maxConnections", count(1, |d| &mut d.core.gateway.max_connections), "connections altogether"),
+    key("gateway.maxConnectionsPerAddress", count(1, |d| &mut d.core.gateway.max_connections_per_address), "connections of one address"),
+    key("gateway.maxPendingHandshakes", count(1, |d| &mut d.core.gateway.max_pending_handshakes), "connections that have not finished the handshake"),
+    key("gateway.maxPendingHandshakesPerAddress", count(1, |d| &mut d.core.gateway.max_pending_handshakes_per_address), "the same of one address"),
+    key("gateway.maxInFlight", count(1, |d| &mut d.core.gateway.max_in_flight), "requests of one connection that wait for an answer"),
+    key("gateway.maxRefusedPerMinute", count(1, |d| &mut d.core.gateway.max_refused_per_minute), "refused requests of one connection in 60 s before it is closed"),
+    key("gateway.refusalBurst", count(1, |d| &mut d.core.gateway.refusal_burst), "refusals that are answered at once"),
+    key("gateway.refusalsPerSecond", count(1, |d| &mut d.core.gateway.refusals_per_second), "refusals answered per second after the burst"),
+    also(&["gateway.drainTimeoutMs"], key("gateway.drainGraceMs", millis(0, |d| &mut d.core.gateway.drain_grace), "how long work may go on after a request to stop")),
+    key("gateway.http.headerTimeoutMs", millis(100, |d| &mut d.core.gateway.http.header_timeout), "for the head of a request, a TLS handshake included"),
+    key("gateway.http.bodyTimeoutMs", millis(100, |d| &mut d.core.gateway.http.body_timeout), "for the body of a request"),
+    key("gateway.http.idleTimeoutMs", millis(100, |d| &mut d.core.gateway.http.idle_timeout), "between two requests of a connection"),
+    key("gateway.http.maxBodyBytes", bytes(1_024, |d| &mut d.core.gateway.http.max_body_bytes), "the largest request body"),
+    key("gateway.tools.allow", texts("list of tool names", |d, names| { d.core.tools.allow = tool_names(names); Ok(()) }), "names taken off the default deny list"),
+    key("gateway.tools.deny", texts("list of tool names", |d, names| { d.core.tools.deny = tool_names(names); Ok(()) }), "names denied besides; they win over `gateway.tools.allow`"),
+    key("gateway.tools.strictBody", flag(false, |d, on| { d.core.tools.strict_body = on; Ok(()) }), "refuse unknown members of a request"),
+    key("gateway.tools.maxBodyBytes", bytes(1_024, |d| &mut d.core.tools.max_body_bytes), "the largest body of `POST /tools/invoke`"),
+    key("gateway.tools.maxConcurrent", count(1, |d| &mut d.core.tools.max_concurrent), "calls at the same time; further ones are refused"),
+    key("tools.commands", Kind::Commands, "tools that are programs, see below"),
+    key("idempotency.strictParams", flag(false, |d, on| { d.core.operator.idempotency_strict_params = on; Ok(()) }), "refuse a known idempotencyKey with other params"),
+    key("session.mode", text("\"daily\", \"idle\" or \"never\"", "\"daily\"", Draft::set_session_mode), "when a session is stale: at 04:00 local time, after an idle time, never"),
+    key("session.idleMinutes", Kind::Time { unit: Unit::Minutes, floor: 1, field: |d| &mut d.session_idle }, "the idle time of mode \"idle\""),
+    key("session.maxPerAgent", count(1, |d| &mut d.core.operator.max_sessions_per_agent), "the most sessions kept for one agent"),
+    key("agents.list", Kind::Agents, "the agents, see below; `agents` itself may be the list"),
+    key("agents.workspaceRoots", texts("list of folders", Draft::set_workspace_roots), "where the `cwd` of a run may lie, besides the agent's own workspace"),
+    key("agents.runTimeoutMs", millis(100, |d| &mut d.core.agents.run_timeout), "how long one run may take"),
+    key("agents.maxOutputBytes", bytes(1_024, |d| &mut d.core.agents.max_output_bytes), "the most output of one run, both streams together"),
+    key("agents.maxConcurrentRuns", count(1, |d| &mut d.core.agents.max_concurrent_runs), "runs at the same time"),
+    key("agents.maxQueuedRuns", count(0, |d| &mut d.core.agents.max_queued_runs), "runs that wait for their turn; further ones are refused"),
+];
+
+fn refuse(wrong: bool, why: &str) -> Result<(), String> {
+    if wrong { Err(why.to_owned()) } else { Ok(()) }
+}
+
+/// Names are compared exactly; blanks and capitals in a list are slips.
+fn tool_names(written: &[String]) -> Vec<String> {
+    written.iter().map(|name| name.trim().to_ascii_lowercase()).collect()
+}
