@@ -298,6 +298,11 @@ impl World {
         }
     }
 
+    /// How much may wait for a client's socket.
+    pub(super) fn set_max_buffered(&mut self, bytes: usize) {
+        Arc::make_mut(&mut self.settings).gateway.max_buffered_bytes = bytes;
+    }
+
     pub(super) fn conn(&mut self) -> ConnId {
         self.next_conn += 1;
         ConnId::new(self.next_conn).unwrap()

@@ -142,6 +142,7 @@ impl Devices {
         while let Some(&(at, conn)) = self.listeners.due.first()
             && at <= cx.now.monotonic
         {
+            self.listeners.due.remove(&(at, conn));
             self.look_again(cx, conn);
         }
     }

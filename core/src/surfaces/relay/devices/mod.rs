@@ -146,6 +146,11 @@ impl Devices {
         (devices.map_or(0, BTreeSet::len), grants)
     }
 
+    /// The devices of an owner.
+    pub fn owned_by(&self, owner: &Uid) -> impl Iterator<Item = &DeviceId> {
+        self.by_owner.get(owner).into_iter().flatten()
+    }
+
     /// The agent of a device connected.
     pub fn connected(&mut self, cx: &mut RelayContext<'_>, id: &DeviceId) {
         if let Some(device) = self.devices.get_mut(id) {

@@ -15,7 +15,7 @@ use crate::surfaces::relay::ids::{SessionId, Uid};
 use crate::time::Instant;
 
 /// How long changes that a crash may take wait for each other.
-pub(super) const FLUSH_EVERY: Duration = Duration::from_millis(200);
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Events of all sessions of one user.
 const MAX_EVENT_BYTES: usize = 67_108_864;
 /// Messages of one user that wait for agents.
@@ -66,13 +66,16 @@ impl Common {
         }
     }
 
-    /// Appends an event, which `write` writes on one line, and tells those who listen.
+    /// Appends an event, which `write` writes on one line of about `size` bytes, and tells those who listen.
     pub(super) fn append(
         &mut self,
         cx: &mut RelayContext<'_>,
         session: &mut Session,
+        size: usize,
         write: impl FnOnce(&mut BytesMut),
     ) {
+        // One allocation for each event, as large as it will be: the backlog keeps it.
+        self.scratch.reserve(size + 256);
         let limits = cx.relay.limits;
         let held = self.holding(&session.kept.initiator).event_bytes;
         let others = held.saturating_sub(session.backlog.bytes());

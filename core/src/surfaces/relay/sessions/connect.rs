@@ -40,12 +40,7 @@ impl Sessions {
         caller: &Caller,
         request: &Request<'_>,
     ) -> Result<DeviceId, Answer> {
-        let named = request
-            .query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("device_id="));
-        let device = DeviceId::parse(&percent::decode_form(named.unwrap_or_default()))
-            .map_err(|_| bad("device_id query param is required"))?;
+        let device = device_of(request.query).ok_or_else(|| bad("device_id query param is required"))?;
         match devices.role(cx.now, &caller.uid, &device) {
             Some(Role::Owner) => {}
             Some(Role::Collaborator { .. }) => return Err(refused(Status::FORBIDDEN, "forbidden")),
@@ -225,4 +220,16 @@ impl Sessions {
         agent.due = next.min(agent.heard.plus(SILENCE)).min(agent.proof.renew_at).min(until);
         self.agents_due.insert((agent.due, conn));
     }
+}
+
+/// The device that a query names: once, so that nobody who looked at the query before can have taken it for another one.
+fn device_of(query: &str) -> Option<DeviceId> {
+    let mut named = query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (percent::decode_form(name) == "device_id").then(|| percent::decode_form(value))
+    });
+    let (first, None) = (named.next()?, named.next()) else {
+        return None;
+    };
+    DeviceId::parse(&first).ok()
 }

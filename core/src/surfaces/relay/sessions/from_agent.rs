@@ -58,7 +58,7 @@ impl Sessions {
                 let strict = cx.relay.strict_transport;
                 let device = agent.device.as_str();
                 match agent.proof.check(cx.now, &self.secret, device, strict, &frame) {
-                    Shown::Good => self.session_frame(cx, devices, conn, kind, &frame),
+                    Shown::Good => self.session_frame(cx, devices, conn, kind, &frame, text.len()),
                     Shown::Tell(violation) => {
                         self.complain(cx, conn, "transport_violation", &[("violation", violation)]);
                     }
@@ -75,6 +75,7 @@ impl Sessions {
         conn: ConnId,
         kind: &str,
         frame: &Object<'_>,
+        size: usize,
     ) {
         let Some(id) = body::first(frame, &["session_id", "sessionId"]) else {
             return;
@@ -113,7 +114,7 @@ impl Sessions {
             if let Some(message) = &message {
                 clear.set("message_id", message);
             }
-            return self.common.append(cx, session, |out| clear.write(out));
+            return self.common.append(cx, session, 512, |out| clear.write(out));
         }
         if !SEALED.contains(&kind) {
             return self.complain(cx, conn, "unsupported_type", &[("session_id", &id)]);
@@ -135,7 +136,7 @@ impl Sessions {
         relayed.set("conversation_id", conversation.as_str());
         relayed.replace("sessionId", &id);
         relayed.replace("conversationId", conversation.as_str());
-        self.common.append(cx, session, |out| relayed.write(out));
+        self.common.append(cx, session, size, |out| relayed.write(out));
     }
 
     fn handshake_ack(

@@ -41,15 +41,7 @@ impl Sessions {
             .as_ref()
             .ok()
             .and_then(|object| body::first(object, &["message_id", "messageId"]));
-        let header = request.headers.get("x-idempotency-key").map(str::trim);
-        let header = header.filter(|key| !key.is_empty());
-        // Some published clients send no key; the id of the message serves as well.
-        let key = header
-            .or(named.as_deref())
-            .ok_or_else(|| bad("missing X-Idempotency-Key header"))?;
-        if key.len() > MAX_KEY {
-            return Err(bad("invalid X-Idempotency-Key header"));
-        }
+        let key = key(request, named.as_deref())?;
         let object = object.map_err(|_| bad("invalid request body"))?;
         let session = self.sessions.get_mut(&id);
         let role = member(cx, devices, caller, session.as_deref())?;
@@ -59,11 +51,8 @@ impl Sessions {
         let print = fingerprint(request.body);
         if let Some(stored) = session.answers.get(key, cx.now.wall) {
             if stored.fingerprint != print {
-                return Err(told(
-                    Status::CONFLICT,
-                    "duplicate_request",
-                    &[("session_id", id.as_str())],
-                ));
+                let more = [("session_id", id.as_str())];
+                return Err(told(Status::CONFLICT, "duplicate_request", &more));
             }
             let answer = accepted(session, &stored.message_id, stored.queued);
             cx.ledger.answer(cx.now, request.conn, answer);
@@ -77,57 +66,67 @@ impl Sessions {
             || alloc::format!("msg_{:032x}", u128::from_be_bytes(cx.random.bytes())),
             String::from,
         );
-        let until = cx.now.wall.plus(cx.relay.idempotency_ttl);
+        let accepted = Accepted {
+            key,
+            fingerprint: print,
+            message_id,
+            until: cx.now.wall.plus(cx.relay.idempotency_ttl),
+            seq,
+        };
         let relayed = Relayed {
             caller,
             role: &role,
-            message_id: &message_id,
+            message_id: &accepted.message_id,
             object: &object,
             is_sealed: seq.is_some(),
         };
-        let direct = session.undelivered.is_empty();
-        let taking = self.agents.taking(cx, &session.kept.device);
-        let queued = match taking {
-            Ok(conn) if direct => {
+        match self.agents.taking(cx, &session.kept.device) {
+            Ok(conn) if session.undelivered.is_empty() => {
                 let at = cx.now.wall;
                 self.agents.send(cx, conn, |out| relayed.write(out, session, at));
-                false
+                Ok(Reply::Now(self.remember(cx, &id, accepted, false)?))
             }
             _ => {
                 let mut frame = BytesMut::with_capacity(request.body.len() + 512);
                 relayed.write(&mut frame, session, cx.now.wall);
-                self.queue(cx, &id, key, print, &message_id, until, frame)?;
-                true
+                self.queue(cx, &id, &accepted, frame)?;
+                let answer = self.remember(cx, &id, accepted, true)?;
+                cx.ledger.answer(cx.now, request.conn, answer);
+                Ok(Reply::Later)
             }
-        };
-        let Some(session) = self.sessions.get_mut(&id) else {
+        }
+    }
+
+    /// A message is on its way: its number and its key are used up. The answer.
+    fn remember(
+        &mut self,
+        cx: &mut RelayContext<'_>,
+        id: &SessionId,
+        message: Accepted<'_>,
+        queued: bool,
+    ) -> Result<Answer, Answer> {
+        let Some(session) = self.sessions.get_mut(id) else {
             return Err(refused(Status::NOT_FOUND, "session not found"));
         };
-        session.kept.from_client = seq.unwrap_or(session.kept.from_client);
+        session.kept.from_client = message.seq.unwrap_or(session.kept.from_client);
         session.kept.updated_at = cx.now.wall;
-        let answer = accepted(session, &message_id, queued);
-        let stored = Stored::new(print, message_id, queued, until);
+        let answer = accepted(session, &message.message_id, queued);
+        let stored = Stored::new(message.fingerprint, message.message_id, queued, message.until);
         let limit = cx.relay.limits.idempotency_per_session as usize;
-        session.answers.insert(key.into(), stored, cx.now.wall, limit);
+        session.answers.insert(message.key.into(), stored, cx.now.wall, limit);
         self.common.touch(cx.now.monotonic, session);
         if queued {
             session.keep(cx.ledger, Durability::Durable);
-            cx.ledger.answer(cx.now, request.conn, answer);
-            return Ok(Reply::Later);
         }
-        Ok(Reply::Now(answer))
+        Ok(answer)
     }
 
     /// Keeps a message for an agent that is away, or that does not take what it was sent.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one record")]
     fn queue(
         &mut self,
         cx: &mut RelayContext<'_>,
         id: &SessionId,
-        key: &str,
-        fingerprint: u64,
-        message_id: &str,
-        until: UnixMillis,
+        message: &Accepted<'_>,
         frame: BytesMut,
     ) -> Result<(), Answer> {
         let Some(session) = self.sessions.get_mut(id) else {
@@ -144,10 +143,10 @@ impl Sessions {
             return Err(told(Status::SERVICE_UNAVAILABLE, "agent_unavailable", &ids));
         };
         let kept = KeptMessage {
-            key: key.into(),
-            fingerprint,
-            message_id: message_id.into(),
-            until,
+            key: message.key.into(),
+            fingerprint: message.fingerprint,
+            message_id: message.message_id.clone(),
+            until: message.until,
             frame: text.into(),
         };
         let change = Change::Put {
@@ -165,6 +164,28 @@ impl Sessions {
         self.agents.owe(&session.kept.device);
         Ok(())
     }
+}
+
+/// A message that is right in every respect.
+struct Accepted<'a> {
+    key: &'a str,
+    fingerprint: u64,
+    message_id: String,
+    /// How long its answer is kept.
+    until: UnixMillis,
+    /// Its number, if it is sealed.
+    seq: Option<u64>,
+}
+
+/// The key of a request: some published clients send none; the id of the message serves as well.
+fn key<'a>(request: &Request<'a>, named: Option<&'a str>) -> Result<&'a str, Answer> {
+    let header = request.headers.get("x-idempotency-key").map(str::trim);
+    let key = header.filter(|key| !key.is_empty()).or(named);
+    let key = key.ok_or_else(|| bad("missing X-Idempotency-Key header"))?;
+    if key.len() > MAX_KEY {
+        return Err(bad("invalid X-Idempotency-Key header"));
+    }
+    Ok(key)
 }
 
 /// What must be right about the session and the message; the message's number, if it is sealed.

@@ -106,10 +106,9 @@ impl Sessions {
     /// Sessions of the devices of an owner, agents and sessions with events of everybody: for the health endpoint.
     #[must_use]
     pub fn counts(&self, devices: &Devices, owner: &Uid) -> Counts {
-        let of_owner = |id: &DeviceId| devices.get(id).is_some_and(|device| device.kept.owner == *owner);
-        let sessions = self.of_device.iter().filter(|(device, _)| of_owner(device));
+        let sessions = devices.owned_by(owner).filter_map(|id| self.of_device.get(id));
         Counts {
-            sessions: sessions.map(|(_, ids)| ids.len()).sum(),
+            sessions: sessions.map(BTreeSet::len).sum(),
             agents: self.agents.len(),
             event_backlogs: self
                 .sessions

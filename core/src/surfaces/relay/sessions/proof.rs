@@ -64,5 +64,5 @@ pub(super) fn tell(cx: &mut RelayContext<'_>, common: &mut Common, session: &mut
     } else {
         frame.set("error", &kept.last_error);
     }
-    common.append(cx, session, |out: &mut BytesMut| frame.write(out));
+    common.append(cx, session, 1_024, |out: &mut BytesMut| frame.write(out));
 }

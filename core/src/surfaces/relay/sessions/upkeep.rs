@@ -9,7 +9,6 @@ use bytes::Bytes;
 use super::Sessions;
 use super::answers::{ANSWERS, Stored};
 use super::backlog::EVENTS;
-use super::common::FLUSH_EVERY;
 use super::record::{Kept, KeptMessage, SESSIONS, Session, Status as State, UNDELIVERED, Undelivered};
 use crate::report::Report;
 use crate::settings::RelaySettings;
@@ -163,7 +162,6 @@ impl Sessions {
             session.answers.flush(&id, cx.now.wall, cx.ledger);
             session.backlog.flush(&id, cx.ledger);
         }
-        debug_assert!(FLUSH_EVERY > Duration::ZERO);
     }
 
     /// Forgets sessions without a change for long, unless their agent is there and they are not over.

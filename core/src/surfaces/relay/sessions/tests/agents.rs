@@ -17,6 +17,13 @@ fn an_upgrade_is_checked_in_order() {
     for (who, query, fields, status, error) in [
         (&ann, "", "", 400, "device_id query param is required"),
         (&ann, "?device_id=x", "", 400, "device_id query param is required"),
+        (
+            &ann,
+            "?device_id=dev_1&device%5Fid=dev_1",
+            "",
+            400,
+            "device_id query param is required",
+        ),
         (&ann, "?device_id=dev_9", "", 400, "device_not_found"),
         (&caller("eve"), "?device_id=dev_1", "", 400, "device_not_found"),
         (&bob, "?device_id=dev_1", "X-Device-Id: x\r\n", 403, "forbidden"),
