@@ -48,6 +48,10 @@ impl Gateway {
             return;
         }
         stage.socket.close(code, &reason, bytes);
+        self.record_close(id, connection);
+        let Stage::WebSocket(stage) = &mut connection.stage else {
+            return;
+        };
         let session = core::mem::replace(&mut stage.session, Session::Over);
         self.session_over(now, id, &session);
         self.reports.push(Report::Closed {

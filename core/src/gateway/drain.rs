@@ -105,17 +105,15 @@ impl Gateway {
 
     /// Takes every step whose time has come: one may make the next possible, with no input between them.
     pub(super) fn drain_further(&mut self, now: Now) {
-        loop {
-            let before = self.draining;
-            self.drain_step(now);
-            if self.draining == before {
+        while let Some(before) = self.draining {
+            self.drain_step(now, before);
+            if self.draining == Some(before) {
                 return;
             }
         }
     }
 
-    fn drain_step(&mut self, now: Now) {
-        let Some(drain) = self.draining else { return };
+    fn drain_step(&mut self, now: Now, drain: Drain) {
         let idle = self.work() == 0;
         match drain.phase {
             Phase::Grace(until) if !idle && until <= now.monotonic => {
@@ -125,6 +123,7 @@ impl Gateway {
                 });
                 let (operator, mut cx) = self.operator(now);
                 operator.stop(&mut cx);
+                self.with_control(now, |control, cx| control.stop(cx));
                 self.stop_tools(now);
                 self.answer_tools(now);
                 // What can end at once has ended then.
@@ -149,8 +148,9 @@ impl Gateway {
                 });
             }
             Phase::Writing(until) if until <= now.monotonic => {
-                self.journal = None;
-                self.relay = None;
+                // What could not be written is lost: whoever waits for the end is told so.
+                self.journal_lost |= self.journal.take().is_some_and(|journal| !journal.is_flushed());
+                self.journal_lost |= self.relay.take().is_some_and(|relay| !relay.is_flushed());
             }
             _ => {}
         }
@@ -221,7 +221,7 @@ impl Gateway {
 
     /// Whether all work came to its end.
     pub(super) fn ended_clean(&self) -> bool {
-        self.operator.lost_runs() == 0 && self.lost_calls == 0
+        self.operator.lost_runs() == 0 && self.lost_calls == 0 && !self.journal_lost
     }
 
     pub(super) const fn next_drain_deadline(&self) -> Option<Instant> {

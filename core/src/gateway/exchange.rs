@@ -96,17 +96,27 @@ impl Gateway {
         Ok(Routed::Answered)
     }
 
-    /// The body of a request is complete; what has no use for it was answered before.
+    /// The body of a request is complete; what has no use for it was answered before, or is held back.
     pub(super) fn body_complete(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
         let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
-        let call = match core::mem::take(&mut stage.exchange) {
+        let call = match core::mem::replace(&mut stage.exchange, Exchange::Working) {
             Exchange::Collecting(call) => call,
-            Exchange::RelayBody(whole) => return self.relay_body_complete(now, id, connection, *whole),
-            _ => return,
+            Exchange::RelayBody(whole) => {
+                stage.exchange = Exchange::Nothing;
+                return self.relay_body_complete(now, id, connection, *whole);
+            }
+            other => {
+                stage.exchange = other;
+                return;
+            }
         };
-        stage.exchange = Exchange::Working;
+        // The drain may have begun while the body was on its way: its call was not.
+        if self.draining.is_some() {
+            stage.exchange = Exchange::Nothing;
+            return self.answer(now, id, connection, &Answer::draining());
+        }
         let call = ToolCall {
             conn: id,
             client: call.client,
@@ -205,7 +215,8 @@ impl Gateway {
 
     /// Tool calls are stopped: nobody waits for them any longer.
     pub(super) fn stop_tools(&mut self, now: Now) {
-        for _ in 0..self.tools.len() {
+        // What nobody waits for any more is no loss.
+        for _ in 0..self.tools.awaited() {
             self.lost_calls = self.lost_calls.saturating_add(1);
             let record = AuditRecord::new(AuditEvent::TurnLost, AuditOutcome::Failed);
             self.audit.push(record.because("tools.invoke"));

@@ -86,8 +86,12 @@ pub struct Gateway {
     relay_waiting: usize,
     /// Tool calls that were cut short because the gateway went away.
     lost_calls: u32,
+    /// The gateway ended before its last records were on disk.
+    journal_lost: bool,
     connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
     deadlines: Deadlines,
+    /// When somebody wants to be looked at, as of the last input.
+    wake_at: Option<Instant>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
     reports: Vec<Report>,
@@ -143,8 +147,10 @@ impl Gateway {
             relay,
             relay_waiting: 0,
             lost_calls: 0,
+            journal_lost: false,
             connections: HashMap::default(),
             deadlines: Deadlines::default(),
+            wake_at: None,
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
             reports,
@@ -160,6 +166,7 @@ impl Gateway {
         };
         gateway.with_relay(now, Relay::load);
         gateway.outbound_outputs();
+        gateway.wake_at = gateway.next_deadline();
         gateway
     }
 
@@ -182,6 +189,8 @@ impl Gateway {
                 setting: "gateway.allowedNetworks",
             });
             self.metrics.turned_away.add(1, 1);
+            let stranger = Connection::new(peer, now.wall, Counted::No(TurnedAway::Stranger));
+            self.reject(now, id, &stranger, None, "address_not_allowed");
             Counted::No(TurnedAway::Stranger)
         } else if self.draining.is_some() {
             Counted::No(TurnedAway::NoRoom)
@@ -247,8 +256,12 @@ impl Gateway {
         });
     }
 
-    /// Looks at the connections whose time has come, and at the surfaces' deadlines.
+    /// Looks at the connections whose time has come, and at the surfaces' deadlines. What this input set to a time that is
+    /// past already waits for the tick that follows at once.
     fn on_time(&mut self, now: Now) {
+        if self.wake_at.is_none_or(|at| at > now.monotonic) {
+            return;
+        }
         while let Some(id) = self.deadlines.pop_due(now.monotonic) {
             self.with(now, id, |gateway, connection| {
                 Deadlines::taken(&mut connection.deadlines);
@@ -358,6 +371,21 @@ impl Gateway {
         self.connections.insert(id, connection);
     }
 
+    /// When somebody wants to be looked at.
+    fn next_deadline(&self) -> Option<Instant> {
+        let mut next = self.deadlines.next();
+        let mut or = |other| next = Instant::first(next, other);
+        or(self.operator.next_deadline());
+        or(self.next_drain_deadline());
+        or(self.exchanges.next_deadline());
+        or(self.fetches.next_deadline());
+        or(self.tools.next_deadline());
+        or(self.providers.next_deadline());
+        or(self.relay.as_ref().and_then(Relay::next_deadline));
+        or(self.journal.as_ref().and_then(Journal::next_deadline));
+        next.filter(|at| *at < Instant::END)
+    }
+
     /// The operator surface and what it may use.
     fn operator(&mut self, now: Now) -> (&mut Operator, Context<'_>) {
         let context = Context {
@@ -402,8 +430,10 @@ impl Machine for Gateway {
         }
         self.on_time(now);
         loop {
-            self.outbound_events(now);
-            self.answer_tools(now);
+            if self.has_outbound_events() {
+                self.outbound_events(now);
+                self.answer_tools(now);
+            }
             self.release_control(now);
             self.serve_relay(now);
             self.drain_further(now);
@@ -415,6 +445,7 @@ impl Machine for Gateway {
         }
         self.outbound_outputs();
         self.tell(now);
+        self.wake_at = self.next_deadline();
     }
 
     fn poll(&mut self) -> Output {
@@ -429,20 +460,7 @@ impl Machine for Gateway {
                 clean: self.ended_clean(),
             };
         }
-        let deadlines = [
-            self.deadlines.next(),
-            self.operator.next_deadline(),
-            self.next_drain_deadline(),
-            self.exchanges.next_deadline(),
-            self.fetches.next_deadline(),
-            self.tools.next_deadline(),
-            self.providers.next_deadline(),
-            self.relay.as_ref().and_then(Relay::next_deadline),
-            self.journal.as_ref().and_then(Journal::next_deadline),
-        ];
-        Output::Idle {
-            wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
-        }
+        Output::Idle { wake_at: self.wake_at }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `gateway`: settings, listener, folders, then the runtime. Everything that can be refused is refused before a
 //! connection is taken.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -14,7 +13,8 @@ use super::announce::Announcement;
 use super::bind::Listening;
 use super::commands::GatewayCommand;
 use super::reload::{self, Origin, Running};
-use super::{Process, Refusal, Runtime, bind, entropy, logging, running};
+use super::running::{self, Mark};
+use super::{Process, Refusal, Runtime, bind, entropy, logging};
 use crate::remote::Ready;
 use crate::reporting::Reporter;
 use crate::settings::{self, Flags, Loaded, Purpose, TokenSource};
@@ -40,7 +40,7 @@ pub struct PreparedGateway {
     /// For the runtime's host: what signals bring about.
     pub signals: SignalPlan,
     /// Says which process runs over the state folder, as long as it lives.
-    pub running: Option<File>,
+    pub running: Option<Mark>,
     /// For the runtime's host: where the machine's reports go.
     pub reports: Reporter,
 }
@@ -132,13 +132,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
     origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     make_folders(&loaded)?;
-    let running = match running::mark(&loaded.state_dir, address) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            log::warn!("other commands cannot find this gateway: {error}");
-            None
-        }
-    };
+    let running = running::marked(&loaded.state_dir, address);
     let scheme = if tls.is_some() { "wss" } else { "ws" };
     let url = format!("{scheme}://{address}{}", loaded.core.gateway.path);
     let announcement = announcement(command, process, &loaded, url);
@@ -151,6 +145,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         address,
         tls: tls.clone(),
     };
+    let reload = running::telling(running.as_ref(), Reload::new(move || current.reload()));
     Ok(PreparedGateway {
         seed: entropy()?,
         listeners: vec![listener],
@@ -158,7 +153,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         state_dir,
         ready: ready(announcement, supervisor.clone()),
         signals: SignalPlan {
-            reload: Some(Reload::new(move || current.reload())),
+            reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
         },

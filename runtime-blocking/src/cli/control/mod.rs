@@ -105,8 +105,7 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
     origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     let state_dir = make_folders(&loaded)?;
-    let running = running::mark(&state_dir, address)
-        .inspect_err(|error| log::warn!("the state folder cannot be marked: {error}"));
+    let running = running::marked(&state_dir, address);
     let supervisor = Supervisor::of(process.environment.get("NOTIFY_SOCKET").map(AsRef::as_ref));
     let teller = teller(command, process, &origin, address, tls.is_some());
     let settings = Arc::new(loaded.core.clone());
@@ -118,6 +117,7 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
         address,
         tls: tls.clone(),
     };
+    let reload = running::telling(running.as_ref(), Reload::new(move || current.reload()));
     let prepared = PreparedGateway {
         seed: entropy()?,
         listeners: vec![listener],
@@ -128,12 +128,12 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
             Ok(())
         }),
         signals: SignalPlan {
-            reload: Some(Reload::new(move || current.reload())),
+            reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
         },
         settings,
-        running: running.ok(),
+        running,
         reports: Reporter::new(move |report| reports.tell(report)),
     };
     Ok((prepared, teller))

@@ -115,12 +115,11 @@ impl Ask {
     /// The answer.
     pub(super) fn check(&self) -> Result<String, Answer> {
         if self.state.len() > MAX_STATE_BYTES {
-            return Err(self.refused("state is too long"));
+            return Err(self.refused("invalid_request", "state is too long"));
         }
-        match pkce::check_challenge(&self.challenge, &self.method) {
-            Ok(()) => Ok(scope::grant(&self.scope)),
-            Err(text) => Err(self.refused(&text)),
-        }
+        pkce::check_challenge(&self.challenge, &self.method).map_err(|text| self.refused("invalid_request", &text))?;
+        let not = || self.refused("invalid_scope", "device:<id> needs the id of a device");
+        scope::grant(&self.scope).ok_or_else(not)
     }
 
     /// A person who is shown the login page is told before, not after logging in, that the request is no good.
@@ -131,20 +130,16 @@ impl Ask {
         Ok(())
     }
 
-    fn refused(&self, text: &str) -> Answer {
+    fn refused(&self, code: &str, text: &str) -> Answer {
         if self.by != By::Browser {
-            return Answer::described(Status::BAD_REQUEST, "invalid_request", text);
+            return Answer::described(Status::BAD_REQUEST, code, text);
         }
         let state = if self.state.len() > MAX_STATE_BYTES {
             ""
         } else {
             &self.state
         };
-        let parameters = [
-            ("error", "invalid_request"),
-            ("error_description", text),
-            ("state", state.trim()),
-        ];
+        let parameters = [("error", code), ("error_description", text), ("state", state.trim())];
         moved(redirect::with_query(&self.redirect_uri, &parameters))
     }
 

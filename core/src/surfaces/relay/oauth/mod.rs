@@ -2,6 +2,7 @@
 //! disk before its tokens are handed out. What a token allows is decided elsewhere. Spec: `spec/relay.md`.
 
 mod authorize;
+pub mod bound;
 mod codes;
 mod discovery;
 pub mod form;
@@ -295,6 +296,10 @@ impl OAuth {
     fn admit(&mut self, cx: &RelayContext<'_>, request: &Request<'_>) -> Result<(), Answer> {
         if !self.is_ready() {
             return Err(Answer::error(Status::SERVICE_UNAVAILABLE, "temporarily_unavailable").with("Retry-After", "1"));
+        }
+        // A refresh token whose successor cannot be written would be lost to its client.
+        if cx.ledger.is_failing() {
+            return Err(Answer::error(Status::SERVICE_UNAVAILABLE, "storage_unavailable").with("Retry-After", "5"));
         }
         let (limit, window) = (cx.relay.oauth_limit, cx.relay.rate_window);
         let taken = self.buckets.take(cx.now.monotonic, request.client, limit, window);

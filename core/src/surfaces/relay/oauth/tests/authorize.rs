@@ -70,6 +70,11 @@ fn the_checks_in_their_order() {
             r#"{"error":"invalid_request","error_description":"code_challenge_method is required; use S256"}"#,
         ),
         (
+            "state=",
+            "scope=device:x&state=",
+            r#"{"error":"invalid_scope","error_description":"device:<id> needs the id of a device"}"#,
+        ),
+        (
             "=S256",
             "=S1",
             r#"{"error":"invalid_request","error_description":"unsupported code_challenge_method: S1"}"#,

@@ -206,6 +206,7 @@ impl World {
             self.with(OAuth::on_deadline);
         }
         self.exchanges.on_deadline(self.now, &mut self.calls);
+        self.ledger.on_deadline(self.now);
         self.settle();
     }
 

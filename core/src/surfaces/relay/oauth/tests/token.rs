@@ -358,3 +358,18 @@ fn revoking() {
     assert_eq!(world.judge(&access), Err(TokenFault::LoginOver));
     assert!(world.store.is_empty() && world.oauth.take_ended().is_some());
 }
+
+#[test]
+fn while_the_disk_fails_no_refresh_token_is_used_up() {
+    let mut world = World::new(RelayAuth::Demo);
+    let token = world.login("a@b.c").get("refresh_token");
+    world.is_disk_broken = true;
+    let form = format!("{}&demo_email=a@b.c", asking());
+    assert!(world.ask(Method::Post, "/oauth/authorize", &[FORM], &form).is_none());
+    let told = world.refresh(&token);
+    assert_eq!((told.status, told.get("error").as_str()), (503, "storage_unavailable"));
+    world.is_disk_broken = false;
+    world.wait(1);
+    assert_eq!(world.answer().unwrap().status, 302, "it waited for the disk");
+    assert_eq!(world.refresh(&token).status, 200);
+}
