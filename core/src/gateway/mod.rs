@@ -189,7 +189,12 @@ impl Gateway {
                 setting: "gateway.allowedNetworks",
             });
             self.metrics.turned_away.add(1, 1);
-            let stranger = Connection::new(peer, now.wall, Counted::No(TurnedAway::Stranger));
+            let stranger = Connection::new(
+                peer,
+                now.wall,
+                Counted::No(TurnedAway::Stranger),
+                self.routes.head_limits(),
+            );
             self.reject(now, id, &stranger, None, "address_not_allowed");
             Counted::No(TurnedAway::Stranger)
         } else if self.draining.is_some() {

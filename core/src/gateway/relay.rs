@@ -9,19 +9,19 @@ use alloc::vec::Vec;
 use bytes::BytesMut;
 
 use super::Gateway;
-use super::answers::SECURITY;
+use super::answers::{HSTS, SECURITY};
 use super::connection::{Connection, Counted, Session, Stage, WebSocketStage};
 use super::exchange::Exchange;
 use super::http::Routed;
 use crate::audit::{AuditEvent, AuditOutcome, Surface};
-use crate::http::{Method, PeerFault, Request, Response, ResponseHead, Status};
+use crate::http::{Fields, Method, PeerFault, Request, Response, ResponseHead, Status};
 use crate::id::{ConnId, ExchangeId};
 use crate::outbound::ExchangeEvent;
 use crate::surfaces::relay::cors::Cors;
 use crate::surfaces::relay::http::{Answer, Caller, EventStream, Reply, Request as Whole, Socket};
 use crate::surfaces::relay::ids::DeviceId;
 use crate::surfaces::relay::streams::StreamOutput;
-use crate::surfaces::relay::{Admitted, Begun, Class, Context, EVENT_STREAM, Refused, Relay, broken, framework};
+use crate::surfaces::relay::{Admitted, Begun, Class, Context, Refused, Relay, broken, framework, stream_head};
 use crate::time::Now;
 use crate::websocket::WebSocket;
 use crate::websocket::handshake::accept;
@@ -183,10 +183,16 @@ impl Gateway {
         if self.draining.is_some() {
             stage.http.close_after_response();
         }
-        let fields = fields(answer, &asked.cors, self.answers.hsts());
+        let (mut fields, overrides) = fields(answer, &asked.cors);
+        let headers = if overrides {
+            complete(&mut fields, self.settings.doors.strict_transport_security.as_deref());
+            Fields::of(&fields)
+        } else {
+            self.answers.upgraded(&fields)
+        };
         let response = Response {
             status: answer.status,
-            headers: &fields,
+            headers,
             body: &answer.body,
             date: now.wall,
         };
@@ -198,17 +204,14 @@ impl Gateway {
         let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
-        let head = Answer {
-            content_type: EVENT_STREAM,
-            ..Answer::empty(Status::OK)
-        }
-        .with("Cache-Control", "no-cache")
-        .with("X-Accel-Buffering", "no");
+        let head = stream_head();
+        let (mut fields, _) = fields(&head, &asked.cors);
+        complete(&mut fields, self.settings.doors.strict_transport_security.as_deref());
         let out = self.outbox.bytes(id);
         let before = out.len();
         let head = ResponseHead {
             status: head.status,
-            headers: &fields(&head, &asked.cors, self.answers.hsts()),
+            headers: Fields::of(&fields),
             date: now.wall,
         };
         stage.http.respond_streaming(&head, out);
@@ -459,21 +462,31 @@ impl Gateway {
     }
 }
 
-/// The fields of an answer: its own, then ours as far as it does not say them itself.
-fn fields<'a>(answer: &'a Answer, cors: &'a Cors, hsts: Option<(&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
-    let mut fields = Vec::with_capacity(SECURITY.len() + answer.headers.len() + 4);
+/// The fields of an answer: its own, and what it says to the page that asked. Then, whether it says one of those itself
+/// that the gateway has for every answer.
+fn fields<'a>(answer: &'a Answer, cors: &'a Cors) -> (Vec<(&'a str, &'a str)>, bool) {
+    let mut fields = Vec::with_capacity(answer.headers.len() + 4);
     if !answer.content_type.is_empty() {
         fields.push(("Content-Type", answer.content_type));
     }
+    let is_ours = |name: &str| SECURITY.iter().any(|(ours, _)| ours.eq_ignore_ascii_case(name));
+    let overrides = answer.headers.iter().any(|(name, _)| is_ours(name));
     fields.extend(answer.headers.iter().map(|(name, value)| (*name, &**value)));
-    let own = fields.len();
+    fields.extend(cors.fields());
+    (fields, overrides)
+}
+
+/// Adds what the gateway has for every answer, as far as the answer does not say it itself.
+fn complete<'a>(fields: &mut Vec<(&'a str, &'a str)>, hsts: Option<&'a str>) {
+    let said = fields.len();
     for (name, value) in SECURITY {
-        let said = fields.iter().take(own).any(|(said, _)| said.eq_ignore_ascii_case(name));
-        if !said {
+        if !fields
+            .iter()
+            .take(said)
+            .any(|(said, _)| said.eq_ignore_ascii_case(name))
+        {
             fields.push((name, value));
         }
     }
-    fields.extend(hsts);
-    fields.extend(cors.fields());
-    fields
+    fields.extend(hsts.map(|value| (HSTS, value)));
 }

@@ -37,13 +37,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bearer::KnownTokens;
-use bytes::Bytes;
 use context::RelayContext;
 use cors::Cors;
 use devices::Devices;
 use http::{Answer, Caller, Reply, Request};
 use ledger::Ledger;
-use oauth::OAuth;
+use oauth::{OAuth, bound};
 use open::Open;
 pub use routes::{CLASSES, Class};
 use routes::{Found, Page, Part};
@@ -65,8 +64,6 @@ use crate::time::Now;
 const NO_TOKEN: &str = "missing bearer token";
 /// The largest body of a request that needs no access token.
 const OPEN_BODY: usize = 65_536;
-/// The content type of event streams.
-pub const EVENT_STREAM: &str = "text/event-stream";
 
 /// The relay.
 pub struct Relay {
@@ -274,6 +271,9 @@ impl Relay {
     /// Answers a request that was admitted and is here whole.
     pub fn handle(&mut self, cx: &mut Context<'_>, request: &Request<'_>, admitted: &Admitted) -> Reply {
         let caller = admitted.caller.as_deref();
+        if let Some(Err(answer)) = caller.map(|caller| bound::check(caller, request)) {
+            return Reply::Now(answer);
+        }
         let is_head = request.method == Method::Head;
         // What would be told to `GET` is told to `HEAD`, but for the body, which the layer below leaves out.
         let as_get = Request {
@@ -300,12 +300,7 @@ impl Relay {
         match &reply {
             Reply::Events(_) if is_head => {
                 self.closed(request.conn);
-                Reply::Now(Answer {
-                    status: Status::OK,
-                    content_type: EVENT_STREAM,
-                    headers: Vec::new(),
-                    body: Bytes::new(),
-                })
+                Reply::Now(stream_head())
             }
             Reply::Events(_) | Reply::Upgrade(_) => {
                 if let Some(login) = caller.and_then(|caller| caller.login.as_deref()) {
@@ -342,6 +337,17 @@ impl fmt::Debug for Relay {
             .field("parts", &self.parts)
             .finish_non_exhaustive()
     }
+}
+
+/// What every event stream begins with; an answer to `HEAD` is nothing else.
+#[must_use]
+pub fn stream_head() -> Answer {
+    Answer {
+        content_type: "text/event-stream",
+        ..Answer::empty(Status::OK)
+    }
+    .with("Cache-Control", "no-cache")
+    .with("X-Accel-Buffering", "no")
 }
 
 /// An answer that no part gives: `{"code":<status>,"error":"<text>"}`.

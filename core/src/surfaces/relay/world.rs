@@ -121,7 +121,6 @@ pub(super) fn relay_settings() -> RelaySettings {
             client_id: String::new(),
         },
         standalone: true,
-        loopback_only: false,
         rate_window: Duration::from_secs(60),
         oauth_limit: 30,
         idempotency_ttl: Duration::from_secs(300),
