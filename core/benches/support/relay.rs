@@ -74,6 +74,7 @@ fn headers() -> Headers {
 fn settings(encrypted: bool) -> RelaySettings {
     RelaySettings {
         public_base_url: String::new(),
+        standalone: true,
         loopback_only: true,
         allow_origins: AllowedOrigins::Any,
         redirect_allowlist: Vec::new(),

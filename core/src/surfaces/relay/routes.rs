@@ -198,6 +198,7 @@ fn matches(pattern: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn status(method: Method, path: &str) -> (u16, String) {
         match find(method, path) {
@@ -234,6 +235,37 @@ mod tests {
         ] {
             assert_eq!(status(method, path), (code, allow.into()), "{method:?} {path}");
         }
+    }
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let api: serde_json::Value = serde_json::from_str(super::super::system::OPENAPI).unwrap();
+        let mut described = Vec::new();
+        for (path, item) in api["paths"].as_object().unwrap() {
+            for method in ["get", "post", "put", "delete"]
+                .into_iter()
+                .filter(|method| item.get(*method).is_some())
+            {
+                let needs = !item[method]["security"]
+                    .as_array()
+                    .is_none_or(|ways| ways.iter().any(|way| way == &serde_json::json!({})));
+                assert_eq!(needs, needs_token(path), "{path}");
+                described.push(alloc::format!("{method} {}", path.replace('{', ":").replace('}', "")));
+            }
+        }
+        let mut served: Vec<_> = ROUTES
+            .iter()
+            .map(|route| {
+                alloc::format!(
+                    "{} {}",
+                    alloc::format!("{:?}", route.method).to_lowercase(),
+                    route.pattern
+                )
+            })
+            .collect();
+        described.sort();
+        served.sort();
+        assert_eq!(served, described);
     }
 
     #[test]

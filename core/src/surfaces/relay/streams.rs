@@ -204,7 +204,7 @@ mod tests {
         streams.open(conn, uid(), 10);
         streams.began(conn, 1_000);
         assert!(streams.push(conn, b"12345678"));
-        assert!(streams.has_output() && streams.take_output().is_some());
+        assert!(streams.has_output() && streams.take_output().is_some() && streams.take_output().is_none());
         streams.framed(conn, 2);
         assert!(!streams.has_output() && streams.is_open(conn));
         streams.sent(conn, 1_001);

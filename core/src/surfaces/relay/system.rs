@@ -14,7 +14,7 @@ use crate::http::Status;
 use crate::time::Now;
 
 /// `spec/openapi.yaml`, as JSON.
-const OPENAPI: &str = include_str!("../../../../spec/openapi.json");
+pub(super) const OPENAPI: &str = include_str!("../../../../spec/openapi.json");
 
 #[derive(Serialize)]
 struct Index<'a> {
