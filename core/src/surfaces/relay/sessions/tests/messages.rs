@@ -178,7 +178,7 @@ fn messages_wait_for_an_agent_that_is_away_up_to_a_limit() {
 fn the_bytes_that_wait_are_bounded_for_each_user() {
     let (mut world, ann, agent) = established();
     world.agent_leaves(agent);
-    let waits_elsewhere = 16_777_216 - 1_000;
+    let waits_elsewhere = 16_777_216 - 700;
     let common = &mut world.sessions.common;
     common.hold(&ann.uid, |holding| holding.queued_bytes += waits_elsewhere);
     assert_eq!(send(&mut world, &ann, 1).status, 202);
