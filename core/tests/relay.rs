@@ -262,6 +262,7 @@ fn the_front_answers_in_its_order() {
         ("GET /healthz/", "", "", 404, "Not Found"),
         ("POST /healthz", "", "", 405, "Method Not Allowed"),
         ("BREW /healthz", "", "", 501, "Not Implemented"),
+        ("TRACE /healthz", "", "", 405, "Method Not Allowed"),
         ("GET /gateway/v1/nothing", "", "", 401, "missing bearer token"),
         (
             "POST /gateway/v1/devices",

@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+CONFIG = pathlib.Path(__file__).resolve().with_name("schemathesis.toml")
 CALLBACK = "urn:ietf:wg:oauth:2.0:oob"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
@@ -58,7 +59,7 @@ def main() -> int:
         process, url = start(binary, state)
         try:
             command = [
-                tool, "run", f"{url}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {token(url)}",
+                tool, "--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {token(url)}",
                 "--checks", CHECKS, "--max-time", str(seconds), "--request-timeout", "10", "--seed", "1", "--workers", "2",
                 "--generation-database", "none",
                 # Streams do not end by themselves.

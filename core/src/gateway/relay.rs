@@ -71,7 +71,7 @@ impl Gateway {
         let begun = self
             .relay
             .as_mut()
-            .map(|relay| relay.begin(now, request.method(), path, request.headers()));
+            .map(|relay| relay.begin(now, (request.method(), request.method_name()), path, request.headers()));
         let Some(Begun { cors, class, verdict }) = begun else {
             return Routed::Answered;
         };

@@ -167,8 +167,8 @@ impl Relay {
         &self.config
     }
 
-    /// Judges a request by its head.
-    pub fn begin(&mut self, now: Now, method: Method, path: &str, headers: &Headers) -> Begun {
+    /// Judges a request by its head; `name`: the method as it was written.
+    pub fn begin(&mut self, now: Now, (method, name): (Method, &str), path: &str, headers: &Headers) -> Begun {
         let cors = Cors::of(&self.config.allow_origins, headers);
         if let Some(answer) = cors.preflight(method, headers) {
             return Begun {
@@ -186,21 +186,16 @@ impl Relay {
         Begun {
             cors,
             class,
-            verdict: self.judge(now, method, path, headers, found),
+            // `TRACE` is a method that everybody knows and nothing here answers to.
+            verdict: if method == Method::Other && name != "TRACE" {
+                Err(framework(Status::NOT_IMPLEMENTED, "Not Implemented").into())
+            } else {
+                self.judge(now, path, headers, found)
+            },
         }
     }
 
-    fn judge(
-        &mut self,
-        now: Now,
-        method: Method,
-        path: &str,
-        headers: &Headers,
-        found: Found,
-    ) -> Result<Admitted, Refused> {
-        if method == Method::Other {
-            return Err(framework(Status::NOT_IMPLEMENTED, "Not Implemented").into());
-        }
+    fn judge(&mut self, now: Now, path: &str, headers: &Headers, found: Found) -> Result<Admitted, Refused> {
         let is_page = matches!(&found, Found::Route(route) if matches!(route.part, Part::Front(_)));
         if !is_page {
             self.is_open()?;
