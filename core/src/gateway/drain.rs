@@ -82,7 +82,7 @@ impl Gateway {
     /// Every operator client is told that the gateway goes away, and whether it comes back.
     fn announce(&mut self, how: DrainHow) {
         for id in self.all_connections() {
-            if let Some(connection) = self.connections.get(&id)
+            if let Some(connection) = self.connections.get(id)
                 && let Stage::WebSocket(stage) = &connection.stage
                 && let Session::Operator(session) = &stage.session
             {
@@ -172,7 +172,7 @@ impl Gateway {
 
     /// In order of their names, so that the same inputs give the same outputs.
     fn all_connections(&self) -> Vec<ConnId> {
-        let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
+        let mut all: Vec<ConnId> = self.connections.names().collect();
         all.sort_unstable();
         all
     }
