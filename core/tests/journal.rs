@@ -16,7 +16,7 @@ const PATH: &str = "/state/audit.jsonl";
 
 fn with_journal(change: impl FnOnce(&mut Settings)) -> World {
     let mut settings = settings();
-    settings.audit = Some(AuditSettings::at(PATH.into()).into());
+    settings.audit = Some(AuditSettings::at(PATH.into()));
     change(&mut settings);
     let mut world = World::new(settings);
     world.settle();
