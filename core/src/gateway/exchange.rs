@@ -94,8 +94,11 @@ impl Gateway {
         let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
+        // Above all an answer that is held back stays: its request was judged before its body came.
+        if !matches!(stage.exchange, Exchange::Collecting(_)) {
+            return;
+        }
         let Exchange::Collecting(call) = core::mem::replace(&mut stage.exchange, Exchange::Working) else {
-            stage.exchange = Exchange::Nothing;
             return;
         };
         let call = ToolCall {

@@ -94,7 +94,8 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         );
     }
     let origin = origin(command, process);
-    let mut loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?))?;
+    let mut loaded =
+        settings::load(&origin.sources(), settings::fresh_token(entropy()?)).map_err(Refusal::not_started)?;
     reload::settle(&loaded, origin.verbose);
     let Listening {
         listener,
@@ -136,6 +137,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
             reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
+            on_drain: running::draining(running.as_ref()),
         },
         settings,
         running,

@@ -97,7 +97,8 @@ fn origin(command: &ControlCommand, process: &Process) -> Origin {
 
 fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedGateway, Arc<Teller>), Refusal> {
     let origin = origin(command, process);
-    let mut loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?))?;
+    let mut loaded =
+        settings::load(&origin.sources(), settings::fresh_token(entropy()?)).map_err(Refusal::not_started)?;
     reload::settle(&loaded, origin.verbose);
     let Listening {
         listener,
@@ -141,6 +142,7 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
             reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
+            on_drain: running::draining(running.as_ref()),
         },
         settings,
         running,
