@@ -229,3 +229,85 @@ fn readiness_ends_when_a_restart_begins_and_everybody_is_told() {
     let close = frames.iter().find(|frame| frame.opcode == 8).unwrap();
     assert_eq!(close.payload, [&[0x03, 0xf4], &b"service restart"[..]].concat());
 }
+
+#[test]
+fn a_refusal_that_is_held_back_comes_although_a_body_follows() {
+    let mut world = ready();
+    let conn = world.connect(LOCAL);
+    let call = call("health").replace(TOKEN, "wrong-token");
+    world.bytes(conn, call.as_bytes());
+    assert_eq!(written(&world, conn), "");
+    world.advance(Duration::from_millis(251));
+    assert!(
+        written(&world, conn).starts_with("HTTP/1.1 401 "),
+        "{}",
+        written(&world, conn)
+    );
+    world.end();
+}
+
+#[test]
+fn a_call_whose_body_comes_during_a_drain_is_refused_and_not_begun() {
+    let mut world = ready();
+    let (conn, other) = (world.connect(LOCAL), world.connect(LOCAL));
+    let call = call("slow");
+    let (head, body) = call.split_at(call.len() - 5);
+    world.bytes(other, self::call("slow").as_bytes());
+    world.bytes(conn, head.as_bytes());
+    world.step(Input::Drain { how: DrainHow::Stop });
+    world.bytes(conn, body.as_bytes());
+    let text = written(&world, conn);
+    assert!(
+        text.starts_with("HTTP/1.1 503 ") && text.contains("gateway_unavailable"),
+        "{text}"
+    );
+    assert_eq!(spawned(&world), 1, "nothing further is begun");
+}
+
+fn spawned(world: &World) -> usize {
+    let spawned = world.running.values();
+    spawned
+        .filter(|running| matches!(running.what, Effect::Spawn(_)))
+        .count()
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_is_not_lost_by_a_drain() {
+    for is_waited_for in [false, true] {
+        let mut world = ready();
+        let conn = world.connect(LOCAL);
+        world.bytes(conn, call("slow").as_bytes());
+        if !is_waited_for {
+            world.gone(conn);
+        }
+        world.drain();
+        assert_eq!(world.ended_clean, !is_waited_for);
+        let lost = world
+            .reports
+            .iter()
+            .filter(|report| report.contains("was cut short"))
+            .count();
+        assert_eq!(lost, usize::from(is_waited_for), "{:?}", world.reports);
+    }
+}
+
+#[test]
+fn pages_whose_origin_is_not_allowed_share_their_guesses() {
+    let mut world = ready();
+    let mut guesses = 0;
+    for number in 0..20 {
+        let origin = format!("Host: gw\r\nOrigin: https://a{number}.evil.example\r\n");
+        let conn = world.connect(LOCAL);
+        world.bytes(conn, UPGRADE.replace("Host: gw\r\n", &origin).as_bytes());
+        world.bytes(conn, &world::client::hello("wrong-token"));
+        guesses += usize::from(written(&world, conn).contains("invalid auth token"));
+        world.gone(conn);
+    }
+    assert_eq!(guesses, 3, "as many as one of them has");
+    let conn = world.connect(LOCAL);
+    world.bytes(conn, UPGRADE.replace("gw", "gw\r\nOrigin: http://gw").as_bytes());
+    assert!(
+        written(&world, conn).starts_with("HTTP/1.1 101 "),
+        "a page of our own is not locked out"
+    );
+}

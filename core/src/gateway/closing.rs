@@ -48,6 +48,10 @@ impl Gateway {
             return;
         }
         stage.socket.close(code, &reason, bytes);
+        self.record_close(id, connection);
+        let Stage::WebSocket(stage) = &mut connection.stage else {
+            return;
+        };
         let session = core::mem::replace(&mut stage.session, Session::Over);
         self.session_over(now, id, &session);
         self.reports.push(Report::Closed {
@@ -120,7 +124,7 @@ impl Gateway {
 
     /// The connection is gone: nothing of it is kept.
     pub(super) fn gone(&mut self, now: Now, id: ConnId) {
-        let Some(mut connection) = self.connections.remove(&id) else {
+        let Some(mut connection) = self.connections.remove(id) else {
             return;
         };
         self.retire(now, id, &mut connection, Stage::Ended);

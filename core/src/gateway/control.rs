@@ -10,7 +10,7 @@ use super::deadlines::Timer;
 use crate::http::{Request, Status};
 use crate::id::ConnId;
 use crate::policy::forwarded::Client;
-use crate::surfaces::control::{Context, Control, Due, ProviderAccess};
+use crate::surfaces::control::{Context, Control, Due, ProviderAccess, Refusal};
 use crate::time::{Instant, Now};
 
 impl Gateway {
@@ -53,15 +53,21 @@ impl Gateway {
         if self.draining.is_some() {
             return Err(Answer::draining());
         }
-        let Ok(origin) = request.headers().get_only("origin") else {
-            return Err(Answer::bad_request());
-        };
         let client = connection.client;
+        let is_stranger = self.control.as_ref().is_some_and(|control| !control.trusts(client));
+        let origin = match request.headers().get_only("origin") {
+            Ok(origin) => origin,
+            Err(_) if is_stranger => None,
+            Err(_) => return Err(Answer::bad_request()),
+        };
         let judged = self.with_control(now, |control, cx| control.judge(cx, client, origin));
         match judged {
             Some(Ok(())) => {}
             Some(Err(refusal)) => {
-                self.reject(now, id, connection, Some(request), refusal.body);
+                // That an address may not connect was told by the surface, at its own rate.
+                if refusal != Refusal::ADDRESS {
+                    self.reject(now, id, connection, Some(request), refusal.body);
+                }
                 let status = Status::new(refusal.status).unwrap_or(Status::FORBIDDEN);
                 let answer = Answer::text(status, refusal.body).closing();
                 return Err(match refusal.retry_after {

@@ -89,18 +89,23 @@ impl Gateway {
         Ok(Routed::Answered)
     }
 
-    /// The body of a request is complete; what has no use for it was answered before.
+    /// The body of a request is complete; what has no use for it was answered before, or is held back.
     pub(super) fn body_complete(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
         let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
-        // Above all an answer that is held back stays: its request was judged before its body came.
-        if !matches!(stage.exchange, Exchange::Collecting(_)) {
-            return;
-        }
-        let Exchange::Collecting(call) = core::mem::replace(&mut stage.exchange, Exchange::Working) else {
-            return;
+        let call = match core::mem::replace(&mut stage.exchange, Exchange::Working) {
+            Exchange::Collecting(call) => call,
+            other => {
+                stage.exchange = other;
+                return;
+            }
         };
+        // The drain may have begun while the body was on its way: its call was not.
+        if self.draining.is_some() {
+            stage.exchange = Exchange::Nothing;
+            return self.answer(now, id, connection, &Answer::draining());
+        }
         let call = ToolCall {
             conn: id,
             client: call.client,
@@ -195,7 +200,8 @@ impl Gateway {
 
     /// Tool calls are stopped: nobody waits for them any longer.
     pub(super) fn stop_tools(&mut self, now: Now) {
-        for _ in 0..self.tools.len() {
+        // What nobody waits for any more is no loss.
+        for _ in 0..self.tools.awaited() {
             self.lost_calls = self.lost_calls.saturating_add(1);
             let record = AuditRecord::new(AuditEvent::TurnLost, AuditOutcome::Failed);
             self.audit.push(record.because("tools.invoke"));

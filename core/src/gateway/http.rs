@@ -155,10 +155,8 @@ impl Gateway {
         match connection.counted {
             Counted::No(TurnedAway::NoRoom) if self.draining.is_some() => return Err(Answer::draining()),
             Counted::No(TurnedAway::NoRoom) => return Err(Answer::unavailable()),
-            Counted::No(TurnedAway::Stranger) => {
-                self.reject(now, id, connection, Some(request), "address_not_allowed");
-                return Err(Answer::stranger());
-            }
+            // The journal heard of it when the connection was opened.
+            Counted::No(TurnedAway::Stranger) => return Err(Answer::stranger()),
             Counted::Pending(_) | Counted::Open(_) => {}
         }
         // How large a tool call may be is looked at after the token.

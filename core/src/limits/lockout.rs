@@ -81,6 +81,12 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// Failures of an exempt guesser that are remembered: so many that the longest delay is reached.
 const EXEMPT_HISTORY: usize = 8;
 
+/// Pages on this machine that are counted apart. A program can put any origin into a request: what comes beyond these is
+/// counted together, so that nobody guesses on under ever new names or fills the memory with them.
+const MAX_PAGES: usize = 64;
+/// All pages beyond [`MAX_PAGES`].
+const OTHER_PAGES: Source = Source::LocalPage([0; 16]);
+
 /// Remembers failures and locks.
 #[derive(Debug)]
 pub struct Lockout {
@@ -121,6 +127,7 @@ impl Lockout {
         if self.is_exempt(who) {
             return None;
         }
+        let who = self.counted_as(who);
         match self.failures.get(&who) {
             Some(failures) => failures.locked_until.map(|until| until.since(now)),
             None if self.locked.len() >= self.places() => self.locked.first().map(|(until, _)| until.since(now)),
@@ -132,6 +139,7 @@ impl Lockout {
     pub fn failed(&mut self, now: Instant, who: Guesser) -> Failure {
         self.expire(now);
         let is_exempt = self.is_exempt(who);
+        let who = self.counted_as(who);
         if !self.make_room(who) {
             return Failure {
                 locked: None,
@@ -140,11 +148,19 @@ impl Lockout {
         }
         let limits = self.limits;
         let failures = self.failures.entry(who).or_default();
-        if failures.locked_until.is_some() && !is_exempt {
-            return Failure {
-                locked: None,
-                delay: Duration::ZERO,
-            };
+        match failures.locked_until {
+            Some(_) if !is_exempt => {
+                return Failure {
+                    locked: None,
+                    delay: Duration::ZERO,
+                };
+            }
+            // It was locked before other settings exempted it.
+            Some(until) => {
+                failures.locked_until = None;
+                self.locked.remove(&(until, who));
+            }
+            None => {}
         }
         if let Some(last) = failures.times.back() {
             self.unlocked.remove(&(*last, who));
@@ -177,6 +193,7 @@ impl Lockout {
 
     /// A right credential from somebody who is not locked: the failures are forgotten.
     pub fn succeeded(&mut self, who: Guesser) {
+        let who = self.counted_as(who);
         if let Some(failures) = self.failures.get(&who)
             && failures.locked_until.is_none()
         {
@@ -195,6 +212,24 @@ impl Lockout {
 
     fn is_exempt(&self, who: Guesser) -> bool {
         self.limits.exempt_local && who.source == Source::LocalProgram
+    }
+
+    fn counted_as(&self, who: Guesser) -> Guesser {
+        let page = |number| Guesser {
+            source: Source::LocalPage([number; 16]),
+            ..who
+        };
+        let is_one_too_many = matches!(who.source, Source::LocalPage(_))
+            && !self.failures.contains_key(&who)
+            && self.failures.range(page(0)..=page(0xff)).count() >= MAX_PAGES;
+        if is_one_too_many {
+            Guesser {
+                source: OTHER_PAGES,
+                ..who
+            }
+        } else {
+            who
+        }
     }
 
     fn places(&self) -> usize {
@@ -345,6 +380,54 @@ mod tests {
             lockout.failed(at(second), LOCAL);
         }
         assert_eq!(lockout.locked_for(at(64), LOCAL), Some(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn ever_new_pages_are_counted_together_and_lock_nobody_else_out() {
+        let mut lockout = Lockout::new(LockoutLimits {
+            max_tracked: 100,
+            ..LIMITS
+        });
+        let page = |number: u32| {
+            let mut digest = [1; 16];
+            digest[..4].copy_from_slice(&number.to_be_bytes());
+            Guesser {
+                source: Source::LocalPage(digest),
+                ..LOCAL
+            }
+        };
+        let mut heard = 0;
+        for number in 0..1_000 {
+            for _ in 0..5 {
+                if lockout.locked_for(at(1), page(number)).is_none() {
+                    fail(&mut lockout, 1, page(number));
+                    heard += 1;
+                }
+            }
+        }
+        assert_eq!(heard, (MAX_PAGES + 1) * 3);
+        assert_eq!(lockout.locked(), MAX_PAGES + 1);
+        assert_eq!(lockout.locked_for(at(1), address(1)), None, "there is room for others");
+        assert_eq!(lockout.locked_for(at(301), page(5_000)), None);
+    }
+
+    #[test]
+    fn a_lock_ends_when_other_settings_exempt_the_guesser() {
+        let mut lockout = Lockout::new(LockoutLimits {
+            exempt_local: false,
+            ..LIMITS
+        });
+        for _ in 0..3 {
+            fail(&mut lockout, 1, LOCAL);
+        }
+        lockout.reconfigure(LIMITS);
+        assert_eq!(lockout.failed(at(2), LOCAL).delay, FIRST_DELAY);
+        assert_eq!(
+            (lockout.locked(), lockout.unlocked.len(), lockout.failures.len()),
+            (0, 1, 1)
+        );
+        lockout.expire(at(62));
+        assert_eq!((lockout.unlocked.len(), lockout.failures.len()), (0, 0));
     }
 
     #[test]

@@ -106,6 +106,18 @@ pub fn is_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) 
     judge(origin, host, true, rules).is_ok()
 }
 
+/// What a page is counted by when it guesses, under the rules of [`is_allowed`]: its origin; those that are not allowed
+/// count together, because whoever owns a domain has as many origins as he likes.
+#[must_use]
+pub fn counted<'a>(origin: Option<&'a str>, host: Option<&str>, allowed: &[String]) -> Option<&'a str> {
+    let origin = present(origin)?;
+    Some(if is_allowed(Some(origin), host, allowed) {
+        origin
+    } else {
+        "any other page"
+    })
+}
+
 /// The `Origin` header when it says anything.
 #[must_use]
 pub fn present(origin: Option<&str>) -> Option<&str> {

@@ -78,6 +78,8 @@ pub(crate) struct World {
     pub(crate) reports: Vec<String>,
     pub(crate) stopped_accepting: bool,
     pub(crate) drained: bool,
+    /// What the end said of the work.
+    pub(crate) ended_clean: bool,
     next: ConnId,
 }
 
@@ -140,6 +142,7 @@ impl World {
             reports: Vec::new(),
             stopped_accepting: false,
             drained: false,
+            ended_clean: false,
             next: ConnId::FIRST,
         };
         world.carry_out();
@@ -165,9 +168,10 @@ impl World {
                     self.wake_at = wake_at;
                     return;
                 }
-                Output::Drained { .. } => {
+                Output::Drained { clean } => {
                     assert!(self.stopped_accepting, "drained without having been asked");
                     self.drained = true;
+                    self.ended_clean = clean;
                     return;
                 }
                 output => self.one(output),

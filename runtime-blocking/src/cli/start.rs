@@ -2,7 +2,7 @@
 //! connection is taken.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -81,6 +81,35 @@ fn origin(command: &GatewayCommand, process: &Process) -> Origin {
     }
 }
 
+/// Settings, and a socket that listens as they say.
+pub(super) struct Opened {
+    pub(super) loaded: Loaded,
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<ServerTls>,
+}
+
+/// Reads the settings and opens the listener, or says what is wrong; tells what a person should know.
+pub(super) fn open(origin: &Origin) -> Result<Opened, Refusal> {
+    let loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?)).map_err(Refusal::not_started)?;
+    reload::settle(&loaded, origin.verbose);
+    let Listening {
+        listener,
+        address,
+        allowed,
+    } = bind::listen(&loaded)?;
+    let tls = loaded.tls.as_ref().map(ServerTls::load).transpose();
+    let tls = tls.map_err(|why| Refusal::of_settings(format!("TLS cannot be used: {why}")))?;
+    loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    allowed.warnings().for_each(|warning| log::warn!("{warning}"));
+    Ok(Opened {
+        loaded,
+        listener,
+        address,
+        tls,
+    })
+}
+
 fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGateway, Refusal> {
     if command.timeout.is_some() || command.ca.is_some() {
         return Err("--timeout and --ca go with --url only.".into());
@@ -94,22 +123,12 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         );
     }
     let origin = origin(command, process);
-    let mut loaded =
-        settings::load(&origin.sources(), settings::fresh_token(entropy()?)).map_err(Refusal::not_started)?;
-    reload::settle(&loaded, origin.verbose);
-    let Listening {
+    let Opened {
+        mut loaded,
         listener,
         address,
-        allowed,
-    } = bind::listen(&loaded)?;
-    let tls = loaded.tls.as_ref().map(ServerTls::load).transpose();
-    let tls = tls.map_err(|why| Refusal::of_settings(format!("TLS cannot be used: {why}")))?;
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
-    }
-    for warning in allowed.warnings() {
-        log::warn!("{warning}");
-    }
+        tls,
+    } = open(&origin)?;
     origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     make_folders(&loaded)?;

@@ -24,7 +24,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) const ADDRESS: Self = Self::forbidden("IP not permitted");
+    /// The address may not connect.
+    pub const ADDRESS: Self = Self::forbidden("IP not permitted");
     pub(super) const ORIGIN: Self = Self::forbidden("Origin not allowed");
 
     const fn forbidden(body: &'static str) -> Self {

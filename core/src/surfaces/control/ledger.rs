@@ -79,10 +79,8 @@ pub(super) fn rejected(cx: &mut Context<'_>, conn: Option<ConnId>, client: Clien
     }
 }
 
+/// For the log. The journal hears of it from the gateway, which knows the whole request.
 pub(super) fn origin_rejected(cx: &mut Context<'_>, client: Client, origin: &str) {
-    let mut record = refusal(None, client, "origin not allowed");
-    record.origin = Some(short(origin));
-    cx.audit.push(record);
     let origin = short(origin);
     fact(cx, ControlFact::OriginRejected { client, origin });
 }

@@ -128,12 +128,18 @@ impl Control {
         &self.settings
     }
 
+    /// Whether the client's address may connect at all. For one that may not, nothing else is looked at.
+    #[must_use]
+    pub fn trusts(&self, client: Client) -> bool {
+        access::is_trusted(client, &self.settings.trusted_clients)
+    }
+
     /// Whether an upgrade may take place, judged by whom it comes from, before anything else is looked at.
     ///
     /// # Errors
     /// How to answer it instead.
     pub fn judge(&mut self, cx: &mut Context<'_>, client: Client, origin: Option<&str>) -> Result<(), Refusal> {
-        if !access::is_trusted(client, &self.settings.trusted_clients) {
+        if !self.trusts(client) {
             if !self.settings.refuse_before_upgrade {
                 // It is told after the upgrade, as clients of the original expect.
                 return Ok(());
@@ -156,7 +162,7 @@ impl Control {
         let patience = cx.settings.gateway.handshake_timeout;
         let who = guesser(client, origin);
         let session = |stage| Session::new(cx.now.monotonic, client, who, stage, patience);
-        if !access::is_trusted(client, &self.settings.trusted_clients) {
+        if !self.trusts(client) {
             let session = session(Stage::Rejected);
             cx.outbox.close(conn, CloseCode::POLICY, "IP not permitted");
             self.reject(cx, Some(conn), client);
@@ -263,6 +269,14 @@ impl Control {
     /// No command that takes long is begun from now on.
     pub const fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// The grace is over: commands that have no answer yet are answered that there will be none.
+    pub fn stop(&mut self, cx: &mut Context<'_>) {
+        for (_, asked) in core::mem::take(&mut self.checks) {
+            commands::stopped(cx, &asked);
+            self.released.push_back(asked.conn);
+        }
     }
 
     /// Commands that have no answer yet.

@@ -15,7 +15,7 @@ use super::shutdown;
 use super::wire::{
     ErrorCode, Hello, HelloFeatures, HelloPolicy, HelloServer, HelloSnapshot, PROTOCOL, RequestFrame, WireError,
 };
-use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, ClientName, Surface};
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Verdict;
 use crate::id::ConnId;
 use crate::limits::lockout::{Guesser, Scope};
@@ -51,7 +51,7 @@ impl Refused {
 /// A handshake that succeeded.
 pub(super) struct Accepted {
     pub(super) id: String,
-    pub(super) client: ClientName,
+    pub(super) client_id: String,
     pub(super) ready: Ready,
 }
 
@@ -115,14 +115,15 @@ pub(super) fn judge(
         requests: SlidingWindow::default(),
         in_flight: 0,
     };
-    let client = params.client_name();
-    cx.audit.push(AuditRecord {
-        client: Some(client.clone()),
-        ..record(conn, awaiting, AuditEvent::AuthOk, AuditOutcome::Ok)
-    });
+    if cx.settings.records(AuditEvent::AuthOk) {
+        cx.audit.push(AuditRecord {
+            client: Some(params.client_name()),
+            ..record(conn, awaiting, AuditEvent::AuthOk, AuditOutcome::Ok)
+        });
+    }
     Ok(Accepted {
         id: frame.id.into_owned(),
-        client,
+        client_id: params.client_id.into_owned(),
         ready,
     })
 }
@@ -162,7 +163,11 @@ fn check_credential(
     if !cx.auth.is_required() || (presented.is_none() && awaiting.vouched_for) {
         return Ok(());
     }
-    let origin = origin::present(awaiting.origin.as_deref());
+    let origin = origin::counted(
+        awaiting.origin.as_deref(),
+        awaiting.host.as_deref(),
+        &cx.settings.gateway.allowed_origins,
+    );
     let who = Guesser::of(Scope::SharedSecret, awaiting.client, origin);
     let verdict = match presented {
         Some(_) => cx.auth.judge(cx.now.monotonic, who, presented),

@@ -177,6 +177,12 @@ impl Tools {
         self.live.len()
     }
 
+    /// Calls under way that somebody waits for.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        self.live.values().filter(|call| call.conn.is_some()).count()
+    }
+
     /// Whether no call is under way.
     #[must_use]
     pub fn is_empty(&self) -> bool {

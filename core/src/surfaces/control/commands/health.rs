@@ -9,9 +9,13 @@ use serde::Serialize;
 use super::{Command, answer};
 use crate::id::ConnId;
 use crate::providers::{HealthReport, ProviderHealth};
+use crate::surfaces::control::wire::{Echo, write_failure};
 use crate::surfaces::control::{Context, Control, Session, ledger};
 
 const MESSAGE: &str = "Health check complete \u{2014} see server logs for details.";
+
+/// What is answered when the gateway goes away before there is a result.
+const SHUTDOWN: &str = "Command failed: server shutdown";
 
 /// A client that waits for the result.
 #[derive(Debug)]
@@ -27,6 +31,14 @@ struct Checked<'a> {
     providers: &'a [ProviderHealth],
 }
 
+/// There will be no result.
+pub(in crate::surfaces::control) fn stopped(cx: &mut Context<'_>, asked: &Asked) {
+    let cmd = Echo::Text(Cow::Borrowed(Command::HealthCheck.name()));
+    cx.outbox.text(asked.conn, |out| {
+        write_failure(out, &cmd, asked.id.as_deref(), SHUTDOWN)
+    });
+}
+
 impl Control {
     pub(super) fn check_health(
         &mut self,
@@ -36,7 +48,7 @@ impl Control {
         id: Option<&str>,
     ) -> Result<(), Cow<'static, str>> {
         if self.draining {
-            return Err("Command failed: server shutdown".into());
+            return Err(SHUTDOWN.into());
         }
         self.last_ticket += 1;
         let asked = Asked {

@@ -8,7 +8,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 
-pub(super) use health::Asked;
+pub(super) use health::{Asked, stopped};
 use serde::Serialize;
 
 use super::wire::{Request, write_result};

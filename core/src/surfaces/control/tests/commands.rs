@@ -108,6 +108,29 @@ fn report() -> HealthReport {
 }
 
 #[test]
+fn at_the_end_of_the_grace_a_health_check_is_answered_that_there_is_no_result() {
+    let mut world = World::new();
+    let mut client = world.connect(1, LOCAL);
+    let ask = alloc::format!(r#"{{"token":"{}","cmd":"health_check","id":7}}"#, world.token());
+    assert!(world.say(&mut client, &ask).is_empty());
+    let ticket = world.providers.asked[0];
+    world.act(|control, cx| {
+        control.drain();
+        control.stop(cx);
+    });
+    assert_eq!(
+        world.heard_by(client.conn),
+        [r#"{"ok":false,"cmd":"health_check","error":"Command failed: server shutdown","id":7}"#]
+    );
+    assert_eq!(
+        (world.control.in_progress(), world.control.take_released()),
+        (0, Some(client.conn))
+    );
+    world.act(|control, cx| control.health_checked(cx, ticket, &report()));
+    assert!(world.heard_by(client.conn).is_empty(), "it is answered once");
+}
+
+#[test]
 fn a_health_check_is_answered_when_the_providers_are_and_messages_wait_for_it() {
     let mut world = World::new();
     let mut client = world.connect(1, LOCAL);
