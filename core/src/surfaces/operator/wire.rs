@@ -20,6 +20,8 @@ pub(super) struct RequestFrame<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) method: Cow<'a, str>,
     pub(super) params: Option<&'a RawValue>,
+    /// It carries a `traceparent`.
+    pub(super) is_traced: bool,
 }
 
 impl<'a> RequestFrame<'a> {
@@ -47,6 +49,7 @@ impl<'a> RequestFrame<'a> {
             id: fields::string(frame.get("id"), "id", 1, 200)?,
             method: fields::string(frame.get("method"), "method", 1, 120)?,
             params: frame.get("params"),
+            is_traced: frame.get("traceparent").is_some(),
         })
     }
 }
