@@ -165,7 +165,10 @@ impl Gateway {
         for id in self.all_connections() {
             self.with(now, id, |gateway, connection| match &connection.stage {
                 Stage::WebSocket(_) => gateway.outbox.close(id, code, reason),
-                Stage::Http(_) | Stage::Flushing | Stage::Ended => gateway.flush_after(now, id, connection),
+                Stage::Http(_) | Stage::Flushing | Stage::Ended => {
+                    gateway.answer_last(now, id, connection);
+                    gateway.flush_after(now, id, connection);
+                }
             });
         }
     }
