@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::vector::{TOKEN, Vector};
+use crate::vector::{Surface, TOKEN, Vector};
 
 /// How long a gateway may take to print its URL.
 const START: Duration = Duration::from_secs(20);
@@ -31,15 +32,27 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Child {
     program: Program,
-    args: Vec<String>,
+    start: Start,
     state: StateFolder,
     process: std::process::Child,
     address: SocketAddr,
     log: Arc<Log>,
 }
 
-/// How many of the last lines of a log are kept.
-const LAST_LINES: usize = 5;
+/// What a gateway is started with.
+#[derive(Clone, Debug, Default)]
+struct Start {
+    /// `gateway` or `control`.
+    command: &'static str,
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// The settings of its file, by their dotted keys; `None`: it has no file.
+    file: Option<Map<String, Value>>,
+}
+
+/// How many of the last lines of a log are kept, and how many of them an explanation shows.
+const LAST_LINES: usize = 400;
+const SHOWN_LINES: usize = 5;
 
 /// What a gateway has logged: how many lines, and the last ones.
 #[derive(Debug, Default)]
@@ -67,6 +80,7 @@ impl Drop for StateFolder {
     fn drop(&mut self) {
         // What is left behind in the system's folder for such things does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_file(settings_file(&self.0));
     }
 }
 
@@ -76,14 +90,28 @@ impl Child {
     /// # Errors
     /// Why it did not start, in its own words.
     pub fn for_vector(program: &Program, vector: &Vector) -> Result<Self, String> {
-        let mut args: Vec<String> = set_arguments(vector)
-            .into_iter()
-            .flat_map(|set| ["--set".to_owned(), set])
-            .collect();
-        if !vector.auth {
-            args.push("--no-auth".into());
+        let mut start = Start {
+            command: match vector.surface {
+                Surface::Gateway => "gateway",
+                Surface::Control => "control",
+            },
+            environment: environment(vector),
+            ..Start::default()
+        };
+        if vector.reloads() {
+            start.file = Some(vector.settings.clone());
+        } else {
+            let sets = set_arguments(&vector.settings).into_iter();
+            start.args.extend(sets.flat_map(|set| ["--set".to_owned(), set]));
         }
-        Self::start(program, args, vector.auth)
+        if vector.surface == Surface::Gateway {
+            start.args.extend(if vector.auth {
+                vec!["--token".into(), TOKEN.into()]
+            } else {
+                vec!["--no-auth".into()]
+            });
+        }
+        Self::spawn(program, start)
     }
 
     /// Starts a gateway with further arguments; with [`TOKEN`] when `auth` is on.
@@ -91,6 +119,18 @@ impl Child {
     /// # Errors
     /// Why it did not start, in its own words.
     pub fn start(program: &Program, mut args: Vec<String>, auth: bool) -> Result<Self, String> {
+        if auth {
+            args.extend(["--token".into(), TOKEN.into()]);
+        }
+        let start = Start {
+            command: "gateway",
+            args,
+            ..Start::default()
+        };
+        Self::spawn(program, start)
+    }
+
+    fn spawn(program: &Program, start: Start) -> Result<Self, String> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!(
             "portcullis-conformance-{}-{}",
@@ -98,14 +138,11 @@ impl Child {
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let state = StateFolder(std::env::temp_dir().join(name));
-        if auth {
-            args.extend(["--token".into(), TOKEN.into()]);
-        }
         let log = Arc::default();
-        let (process, address) = spawn(program, &args, &state.0, &log)?;
+        let (process, address) = spawn(program, &start, &state.0, &log)?;
         Ok(Self {
             program: program.clone(),
-            args,
+            start,
             state,
             process,
             address,
@@ -140,8 +177,49 @@ impl Child {
             Err(error) => format!("is in a state that the system does not tell ({error})"),
         };
         let last = self.log.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let last: Vec<_> = last.iter().map(String::as_str).collect();
+        let shown = last.len().saturating_sub(SHOWN_LINES);
+        let last: Vec<_> = last.iter().skip(shown).map(String::as_str).collect();
         format!("{failure} (the gateway {state}; its last log lines: {last:?})")
+    }
+
+    /// Whether it is the control plane alone.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.start.command == "control"
+    }
+
+    /// Its state folder.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state.0
+    }
+
+    /// The last lines that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let last = self.log.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Its exit code, once it has ended; a signal that ended it counts as 128 and its number.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let status = self.process.try_wait().ok().flatten()?;
+        status.code().or_else(|| status.signal().map(|signal| 128 + signal))
+    }
+
+    /// Writes its settings file with these changes and asks it to read it again (SIGHUP).
+    ///
+    /// # Errors
+    /// When it has no settings file, or has ended already.
+    pub fn reload(&mut self, changes: &Map<String, Value>) -> Result<(), String> {
+        let file = self
+            .start
+            .file
+            .as_mut()
+            .ok_or("it was started without a settings file")?;
+        file.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
+        write_settings(&self.state.0, file)?;
+        self.signal(Signal::HUP)
     }
 
     /// Asks it to finish.
@@ -149,11 +227,19 @@ impl Child {
     /// # Errors
     /// When it has ended already.
     pub fn terminate(&self) -> Result<(), String> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
         let pid = i32::try_from(self.process.id())
             .ok()
             .and_then(Pid::from_raw)
             .ok_or("the child has no process id")?;
-        kill_process(pid, Signal::TERM).map_err(|error| format!("cannot signal the gateway: {error}"))
+        kill_process(pid, signal).map_err(|error| format!("cannot signal the gateway: {error}"))
     }
 
     /// Kills it and starts it again on the same state folder.
@@ -162,7 +248,7 @@ impl Child {
     /// Why it did not start again.
     pub fn restart(&mut self) -> Result<(), String> {
         self.kill();
-        (self.process, self.address) = spawn(&self.program, &self.args, &self.state.0, &self.log)?;
+        (self.process, self.address) = spawn(&self.program, &self.start, &self.state.0, &self.log)?;
         Ok(())
     }
 
@@ -180,31 +266,71 @@ impl Drop for Child {
     }
 }
 
-/// The `path=json` arguments of `--set` that a vector's settings are.
+/// The `path=json` arguments of `--set` that settings are.
 #[must_use]
-pub fn set_arguments(vector: &Vector) -> Vec<String> {
-    vector
-        .settings
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
+pub fn set_arguments(settings: &Map<String, Value>) -> Vec<String> {
+    settings.iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// A vector's environment variables.
+#[must_use]
+pub fn environment(vector: &Vector) -> Vec<(String, String)> {
+    let pairs = vector.environment.iter();
+    pairs
+        .map(|(name, value)| {
+            (
+                name.clone(),
+                value.as_str().map_or_else(|| value.to_string(), String::from),
+            )
+        })
         .collect()
+}
+
+/// Settings of dotted keys as the object of objects that a settings file is.
+#[must_use]
+pub fn nested(settings: &Map<String, Value>) -> Value {
+    let mut root = Value::Object(Map::new());
+    for (key, value) in settings {
+        let mut place = &mut root;
+        for part in key.split('.') {
+            if !place.is_object() {
+                *place = Value::Object(Map::new());
+            }
+            let Value::Object(map) = place else { break };
+            place = map.entry(part).or_insert(Value::Null);
+        }
+        *place = value.clone();
+    }
+    root
+}
+
+fn settings_file(state: &Path) -> PathBuf {
+    state.with_extension("json5")
+}
+
+fn write_settings(state: &Path, settings: &Map<String, Value>) -> Result<(), String> {
+    let file = settings_file(state);
+    std::fs::write(&file, nested(settings).to_string()).map_err(|why| format!("cannot write {}: {why}", file.display()))
 }
 
 fn spawn(
     program: &Program,
-    args: &[String],
+    start: &Start,
     state: &Path,
     log: &Arc<Log>,
 ) -> Result<(std::process::Child, SocketAddr), String> {
     let mut command = Command::new(&program.file);
-    command
-        .args(&program.prefix)
-        .args(["gateway", "--port", "0", "--json", "--state-dir"])
-        .arg(state)
-        .args(args);
+    command.args(&program.prefix).arg(start.command);
+    command.args(["--port", "0", "--json", "--state-dir"]).arg(state);
+    if let Some(settings) = &start.file {
+        write_settings(state, settings)?;
+        command.arg("--config").arg(settings_file(state));
+    }
+    command.args(&start.args);
     command
         .env_remove("OPENGOAT_GATEWAY_TOKEN")
-        .env_remove("OPENCLAW_GATEWAY_TOKEN");
+        .env_remove("OPENCLAW_GATEWAY_TOKEN")
+        .envs(start.environment.iter().map(|(name, value)| (name, value)));
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -2,6 +2,7 @@
 //! URL, and says where a gateway differs. Its clients are its own, so that no codec is only tested against itself.
 #![forbid(unsafe_code)]
 
+mod answering;
 pub mod child;
 pub mod client;
 pub mod crash;

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
+use crate::answering;
 use crate::client::frames::{self, Arrival, Frames};
+use crate::client::requests;
 use crate::client::responses::{self, Response};
 use crate::pattern::Bindings;
 use crate::vector::{Action, ClosePattern, Payload, Request, ResponsePattern, Upgrade};
@@ -53,19 +55,21 @@ impl Line {
     pub(crate) fn outgoing(&mut self, action: &Action, bindings: &Bindings) -> Result<Option<Vec<u8>>, String> {
         Ok(Some(match action {
             Action::Send(bytes) => match str::from_utf8(bytes) {
-                Ok(text) if text.starts_with("$repeat:") || text.contains("${n}") => {
+                Ok(text) if text.starts_with("$repeat:") || text.contains("${") => {
                     bindings.fill_text(text).into_bytes()
                 }
                 _ => bytes.clone(),
             },
-            Action::Http(request) => http_request(request),
+            Action::Http(request) => http_request(request, bindings)?,
+            Action::Respond(respond) => answering::response(respond, bindings)?,
             Action::Upgrade(upgrade) => upgrade_request(upgrade),
             Action::Json(value) => frames::client_frame(1, bindings.fill(value)?.to_string().as_bytes()),
             Action::Frame(frame) => {
-                let payload = match &frame.payload {
+                let mut payload = match &frame.payload {
                     Payload::Text(text) => bindings.fill_text(text).into_bytes(),
                     Payload::Bytes(bytes) => bytes.clone(),
                 };
+                payload.resize(payload.len().max(frame.pad_to), b' ');
                 self.close_sent |= frame.opcode == 8;
                 let first = if frame.fin { 0x80 } else { 0 } | frame.rsv << 4 | frame.opcode;
                 frames::encode(first, &payload, frame.masked, frame.length, frame.length_bits)
@@ -113,6 +117,10 @@ impl Line {
                 .response(pattern.head)
                 .map(|came| came.and_then(|came| check_response(pattern, &came, bindings))),
             Action::Switching { headers } => self.switching(headers, bindings),
+            Action::ExpectRequest(pattern) => match requests::next(&mut self.buffer) {
+                Ok(came) => came.map(|came| answering::check(pattern, &came, bindings)),
+                Err(why) => Some(Err(why)),
+            },
             Action::Expect(pattern) => self.message().map(|arrival| check_json(pattern, &arrival, bindings)),
             Action::ExpectMessage { text, payload } => self
                 .message()
@@ -356,11 +364,17 @@ fn check_response(pattern: &ResponsePattern, came: &Response, bindings: &mut Bin
     }
 }
 
-fn http_request(request: &Request) -> Vec<u8> {
-    let length = (!request.body.is_empty()).then(|| request.body.len().to_string());
-    let usual = [("Host", Some(HOST)), ("Content-Length", length.as_deref())];
-    let head = head(&request.method, &request.target, &usual, &request.headers);
-    (head + &request.body).into_bytes()
+fn http_request(request: &Request, bindings: &Bindings) -> Result<Vec<u8>, String> {
+    let (body, kind) = answering::body(&request.body, bindings)?;
+    let length = (!body.is_empty()).then(|| body.len().to_string());
+    let usual = [
+        ("Host", Some(HOST)),
+        ("Content-Length", length.as_deref()),
+        ("Content-Type", kind),
+    ];
+    let target = bindings.fill_text(&request.target);
+    let head = bindings.fill_text(&head(&request.method, &target, &usual, &request.headers));
+    Ok([head.as_bytes(), &body].concat())
 }
 
 fn upgrade_request(upgrade: &Upgrade) -> Vec<u8> {

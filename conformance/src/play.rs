@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use crate::client::jwt;
 use crate::line::Line;
 use crate::pattern::Bindings;
-use crate::vector::{Action, Step, Vector};
+use crate::vector::{Action, DialAnswer, DialPattern, FilePattern, Mint, Step, Vector};
 use crate::world::World;
 
 /// The step at which a vector failed.
@@ -27,6 +28,8 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// The secret that control-plane vectors set and sign with.
+const CONTROL_SECRET: &str = "control-plane-test-secret-0123456789abcdef";
 /// How long what is expected may take to come, unless the step says otherwise: in virtual time.
 const PATIENCE_VIRTUAL: Duration = Duration::from_millis(1_000);
 /// The same, and the least, over sockets: a busy machine is no failure.
@@ -43,13 +46,24 @@ pub fn play(vector: &Vector, world: &mut dyn World) -> Result<(), Failure> {
         bindings: Bindings::default(),
         skip_ticks: vector.skip_ticks,
     };
-    player.steps(&vector.steps)
+    for (name, value) in player.world.facts() {
+        player.bindings.bind(&name, value.into());
+    }
+    player.steps(&vector.steps)?;
+    player.no_dials().map_err(|why| Failure {
+        step: "-".into(),
+        source: "the end of the vector".into(),
+        why,
+    })
 }
 
 /// Whether what came is what was expected; `None` when it has not come yet.
 type Verdict = Option<Result<(), String>>;
 /// Looks whether what is expected has come.
 type Attempt<'a> = dyn FnMut(&mut Line, &mut Bindings) -> Verdict + 'a;
+
+/// Looks whether the world is as expected; says what is not.
+type Fits<'a> = dyn FnMut(&mut dyn World, &mut Bindings) -> Result<(), String> + 'a;
 
 struct Player<'a> {
     world: &'a mut dyn World,
@@ -87,7 +101,8 @@ impl Player<'_> {
             }
             Action::Wait(time) => self.wait(*time),
             Action::Silence(time) => self.silence(&step.on, *time),
-            Action::Drain => self.world.drain(),
+            Action::Drain(how) => self.world.drain(*how),
+            Action::Reload(changes) => self.world.reload(changes),
             Action::Restart => {
                 self.lines.clear();
                 self.world.restart()
@@ -114,13 +129,115 @@ impl Player<'_> {
                 self.world.link(&path, &to)
             }
             Action::Stream { run, stream, text } => self.stream(step, run, stream, text),
+            Action::ExpectDial(pattern) => self.dial(step, pattern),
+            Action::ExpectNoDial => self.no_dials(),
+            Action::ExpectLookups(counts) => {
+                let lookups = Value::Object(self.world.lookups());
+                self.bindings.check(&Value::Object(counts.clone()), &lookups)
+            }
+            Action::ExpectExit(code) => self.exit(step, *code),
+            Action::ExpectFile(pattern) => self.until(step, &mut |world, bindings| file(world, bindings, pattern)),
+            Action::ExpectLog { has, lacks } => {
+                self.until(step, &mut |world, bindings| words(&world.log(), has, lacks, bindings))
+            }
+            Action::Token(name) => self.until(step, &mut |world, bindings| token(world, bindings, name)),
+            Action::Mint(mint) => self.mint(mint),
             action => self.talk(step, action),
+        }
+    }
+
+    fn dial(&mut self, step: &Step, pattern: &DialPattern) -> Result<(), String> {
+        let mut left = self.patience(step);
+        loop {
+            self.read_all()?;
+            if let Some(dialled) = self.world.dialled(&step.on, pattern) {
+                let server_name = dialled?;
+                let actual = server_name.map_or_else(|| json!({}), |name| json!({"tls": name}));
+                if pattern.tls != "$any" {
+                    self.bindings.check(&json!({"tls": pattern.tls}), &actual)?;
+                }
+                if matches!(pattern.answer, DialAnswer::Accept | DialAnswer::AcceptAs(_)) {
+                    self.lines.insert(step.on.clone(), Line::new(false));
+                }
+                return Ok(());
+            }
+            if left.is_zero() {
+                let other = self.lines.iter_mut();
+                let other = other.filter_map(|(name, line)| Some(format!("{name:?} got {}", line.pending()?)));
+                let other: Vec<_> = other.collect();
+                return Err(format!("nothing was dialled; {}", other.join("; ")));
+            }
+            left = left.saturating_sub(self.world.pass(left));
+        }
+    }
+
+    fn no_dials(&mut self) -> Result<(), String> {
+        match self.world.unexpected_dials() {
+            dials if dials.is_empty() => Ok(()),
+            dials => Err(format!(
+                "the gateway dialled what no step expects: {}",
+                dials.join(", ")
+            )),
+        }
+    }
+
+    fn exit(&mut self, step: &Step, code: i32) -> Result<(), String> {
+        self.until(step, &mut |world, _| match world.exit_code() {
+            Some(came) if came == code => Ok(()),
+            Some(came) => Err(format!("expected the exit code {code}, came {came}")),
+            None => Err("the gateway has not ended".into()),
+        })
+    }
+
+    /// Lets time pass until `fits` has nothing to say against it, but no longer than the step may take.
+    fn until(&mut self, step: &Step, fits: &mut Fits<'_>) -> Result<(), String> {
+        let mut left = self.patience(step);
+        loop {
+            self.read_all()?;
+            match fits(self.world, &mut self.bindings) {
+                Ok(()) => return Ok(()),
+                Err(why) if left.is_zero() => return Err(why),
+                Err(_) => left = left.saturating_sub(self.world.pass(left)),
+            }
+        }
+    }
+
+    fn mint(&mut self, mint: &Mint) -> Result<(), String> {
+        const SCOPES: [&str; 3] = ["provider:read", "provider:write", "gateway:admin"];
+        let now = i64::try_from(self.world.wall() / 1_000).unwrap_or(0);
+        let usual =
+            json!({"iss": "openclaw-gateway", "iat": now, "exp": now + 3_600, "jti": "$ref:T.jti", "scope": SCOPES});
+        let (header, payload) = match &mint.raw {
+            Some((header, payload)) => (self.bindings.fill_text(header), self.bindings.fill_text(payload)),
+            None => {
+                let header = merged(json!({"alg": "HS256", "typ": "JWT"}), &mint.header);
+                let claims = in_seconds(&merged(usual, &mint.claims), now);
+                (
+                    self.bindings.fill(&header)?.to_string(),
+                    self.bindings.fill(&claims)?.to_string(),
+                )
+            }
+        };
+        let secret = mint.secret.as_deref().unwrap_or(CONTROL_SECRET);
+        let token = jwt::sign(&header, &payload, secret, mint.signature)?;
+        self.bindings.bind(&mint.bind, token.into());
+        Ok(())
+    }
+
+    fn patience(&self, step: &Step) -> Duration {
+        if self.world.is_virtual() {
+            step.within.unwrap_or(PATIENCE_VIRTUAL)
+        } else {
+            step.within.unwrap_or(PATIENCE_REAL).max(PATIENCE_REAL)
         }
     }
 
     /// Sends what the step sends, or waits for what it expects.
     fn talk(&mut self, step: &Step, action: &Action) -> Result<(), String> {
         if !self.lines.contains_key(&step.on) {
+            if matches!(action, Action::ExpectRequest(_) | Action::Respond(_)) {
+                return Err(format!("the gateway has not dialled {:?}", step.on));
+            }
             self.world.open(&step.on, None)?;
             self.lines.insert(step.on.clone(), Line::new(self.skip_ticks));
         }
@@ -134,11 +251,7 @@ impl Player<'_> {
 
     /// Lets time pass until `attempt` has an answer, but no longer than the step may take.
     fn await_match(&mut self, step: &Step, attempt: &mut Attempt<'_>) -> Result<(), String> {
-        let patience = if self.world.is_virtual() {
-            step.within.unwrap_or(PATIENCE_VIRTUAL)
-        } else {
-            step.within.unwrap_or(PATIENCE_REAL).max(PATIENCE_REAL)
-        };
+        let patience = self.patience(step);
         let mut left = patience;
         loop {
             self.read_all()?;
@@ -232,4 +345,75 @@ impl Player<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the records of a file of JSON lines are there.
+fn file(world: &mut dyn World, bindings: &mut Bindings, pattern: &FilePattern) -> Result<(), String> {
+    let path = bindings.fill_text(&pattern.path);
+    let bytes = world.file(&path).ok_or_else(|| format!("there is no {path}"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    for pattern in &pattern.has {
+        if !records.by_ref().any(|record| bindings.check(pattern, &record).is_ok()) {
+            return Err(format!(
+                "{path} has no record {pattern} (in this order); it has\n{text}"
+            ));
+        }
+    }
+    words(&text, &[], &pattern.lacks, bindings)
+}
+
+fn words(text: &str, has: &[String], lacks: &[String], bindings: &Bindings) -> Result<(), String> {
+    let has = has
+        .iter()
+        .map(|words| bindings.fill_text(words))
+        .find(|words| !text.contains(words.as_str()));
+    if let Some(words) = has {
+        return Err(format!("{words:?} is not in\n{text}"));
+    }
+    let lacks = lacks
+        .iter()
+        .map(|words| bindings.fill_text(words))
+        .find(|words| text.contains(words.as_str()));
+    lacks.map_or(Ok(()), |words| Err(format!("{words:?} is in\n{text}")))
+}
+
+/// Reads the control plane's token, and binds it and its claims.
+fn token(world: &mut dyn World, bindings: &mut Bindings, name: &str) -> Result<(), String> {
+    let path = bindings.fill_text("${tokenFile}");
+    let bytes = world.file(&path).ok_or_else(|| format!("there is no {path}"))?;
+    let token = String::from_utf8_lossy(&bytes).trim().to_owned();
+    for (claim, value) in jwt::payload(&token)?.as_object().into_iter().flatten() {
+        bindings.bind(&format!("{name}.{claim}"), value.clone());
+    }
+    bindings.bind(name, token.into());
+    Ok(())
+}
+
+/// `changes` put over `value`; `"$absent"` takes a key away.
+fn merged(mut value: Value, changes: &Value) -> Value {
+    if let (Some(map), Some(changes)) = (value.as_object_mut(), changes.as_object()) {
+        for (key, change) in changes {
+            if change == "$absent" {
+                map.remove(key);
+            } else {
+                map.insert(key.clone(), change.clone());
+            }
+        }
+    }
+    value
+}
+
+/// `$now+N` and `$now-N` among claims, as seconds since 1970.
+fn in_seconds(claims: &Value, now: i64) -> Value {
+    let pairs = claims.as_object().into_iter().flatten().map(|(name, value)| {
+        let offset = value
+            .as_str()
+            .and_then(|text| text.strip_prefix("$now")?.parse::<i64>().ok());
+        (
+            name.clone(),
+            offset.map_or_else(|| value.clone(), |offset| json!(now + offset)),
+        )
+    });
+    Value::Object(pairs.collect::<Map<_, _>>())
 }

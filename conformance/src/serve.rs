@@ -10,10 +10,11 @@ use std::sync::Arc;
 use portcullis_blocking::cli::{self, PreparedGateway};
 use portcullis_blocking::clock::Clock;
 use portcullis_blocking::remote::Ready;
+use portcullis_blocking::reporting::Reporter;
 use portcullis_blocking::server;
 use portcullis_blocking::signals::SignalPlan;
 use portcullis_blocking::store::Store;
-use portcullis_blocking::tls::ClientTls;
+use portcullis_blocking::tls::{ClientTls, ServerTls};
 use portcullis_core::gateway::Gateway;
 use portcullis_core::machine::Machine;
 use portcullis_core::settings::GatewaySettings;
@@ -78,6 +79,9 @@ pub fn serve_volatile<M: Machine + Send + 'static>(
         store: Store::memory(),
         clock: Clock::start(),
         ready: Ready::default(),
+        signals: SignalPlan::default(),
+        listener_tls: None,
+        reports: Reporter::default(),
         settings: &GatewaySettings::default(),
     };
     serve(runtime, machine, vec![listener], parts)
@@ -88,6 +92,12 @@ struct Parts<'a> {
     store: Store,
     clock: Clock,
     ready: Ready,
+    /// What signals bring about.
+    signals: SignalPlan,
+    /// TLS on the listeners, if there is any.
+    listener_tls: Option<ServerTls>,
+    /// Who hears what the machine reports.
+    reports: Reporter,
     /// How many connections there may be.
     settings: &'a GatewaySettings,
 }
@@ -102,13 +112,18 @@ fn serve<M: Machine + Send + 'static>(
         store,
         clock,
         ready,
+        signals,
+        listener_tls,
+        reports,
         settings,
     } = parts;
     let tls = ClientTls::new(None);
     match runtime {
         Runtime::Smol => {
             let host = portcullis_smol::Host {
-                signals: Some(SignalPlan::default()),
+                signals: Some(signals),
+                listener_tls,
+                reports,
                 ready,
                 ..portcullis_smol::Host::new(store, tls, clock)
             };
@@ -116,7 +131,9 @@ fn serve<M: Machine + Send + 'static>(
         }
         Runtime::Blocking => {
             let mut host = server::Host {
-                signals: Some(SignalPlan::default()),
+                signals: Some(signals),
+                listener_tls,
+                reports,
                 ready,
                 ..server::Host::new(store, tls, clock)
             };
@@ -140,6 +157,9 @@ impl cli::Runtime for Runtime {
             store,
             clock,
             ready: prepared.ready,
+            signals: prepared.signals,
+            listener_tls: prepared.listener_tls,
+            reports: prepared.reports,
             settings: &settings.gateway,
         };
         serve(*self, gateway, prepared.listeners, parts)

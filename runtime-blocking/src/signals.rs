@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use portcullis_core::machine::DrainHow;
 use portcullis_core::settings::Settings;
+use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
@@ -44,19 +45,39 @@ impl Default for SignalPlan {
 }
 
 /// Reads the settings again: the new ones, or `None` when the old ones stay. It tells the log what it did.
-pub struct Reload(Mutex<Read>);
+pub struct Reload {
+    read: Mutex<Read>,
+    done: Mutex<Done>,
+}
 
 type Read = Box<dyn FnMut() -> Option<Arc<Settings>> + Send>;
+type Done = Box<dyn FnMut(bool) + Send>;
 
 impl Reload {
     /// Reads them by calling `read`.
     pub fn new(read: impl FnMut() -> Option<Arc<Settings>> + Send + 'static) -> Self {
-        Self(Mutex::new(Box::new(read)))
+        Self {
+            read: Mutex::new(Box::new(read)),
+            done: Mutex::new(Box::new(drop)),
+        }
+    }
+
+    /// Calls `done` when a reload is over, with whether the gateway goes on with new settings.
+    #[must_use]
+    pub fn and_then(self, done: impl FnMut(bool) + Send + 'static) -> Self {
+        Self {
+            done: Mutex::new(Box::new(done)),
+            ..self
+        }
     }
 
     /// Reads them.
     pub fn read(&mut self) -> Option<Arc<Settings>> {
-        (self.0.get_mut().unwrap_or_else(PoisonError::into_inner))()
+        (self.read.get_mut().unwrap_or_else(PoisonError::into_inner))()
+    }
+
+    fn done(&mut self, accepted: bool) {
+        (self.done.get_mut().unwrap_or_else(PoisonError::into_inner))(accepted);
     }
 }
 
@@ -110,12 +131,27 @@ fn reload(remote: &Remote, plan: &mut SignalPlan, draining: bool) {
         _ if draining => log::info!("SIGHUP is ignored: the gateway is about to end"),
         None => log::info!("SIGHUP is ignored: this gateway has no settings to read again"),
         Some(read) => {
-            if let Some(settings) = read.read() {
+            plan.supervisor.tell(State::Reloading {
+                monotonic_us: monotonic_us(),
+            });
+            let new = read.read();
+            let accepted = new.is_some();
+            if let Some(settings) = new {
                 plan.grace = settings.gateway.drain_grace;
                 remote.reconfigure(settings);
             }
+            read.done(accepted);
+            plan.supervisor.tell(State::Ready);
         }
     }
+}
+
+/// What the service manager wants a reload to be dated with.
+fn monotonic_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
 }
 
 /// Ends the process when a drain takes longer than it may. When it cannot watch, the drain alone must do.

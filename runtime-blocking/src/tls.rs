@@ -2,6 +2,7 @@
 //! the other way round. Whoever owns the socket moves the bytes. Nothing here opens a connection or trusts a peer without
 //! proof.
 
+mod pinned;
 mod server;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore};
 
 use crate::effects::fault::fault;
+pub use pinned::pinned_session;
 pub use server::{CertificateFiles, ServerTls};
 
 /// What links are dialled with: the trust anchors of the Mozilla programme, and those of a PEM file for private ones.
@@ -181,7 +183,11 @@ impl fmt::Debug for TlsSession {
 }
 
 fn refused(error: &rustls::Error) -> Fault {
-    fault(FaultKind::Tls, error.to_string())
+    match error {
+        // What our own verifier says needs no "unexpected error" before it.
+        rustls::Error::General(text) => fault(FaultKind::Tls, text.clone()),
+        _ => fault(FaultKind::Tls, error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::child::{self, Child, Program};
 use crate::play::{Failure, play};
 use crate::vector::Vector;
 use crate::world::socket::SocketWorld;
+use crate::world::upstreams::Upstreams;
 
 /// Something to play vectors against.
 #[derive(Clone, Debug)]
@@ -83,8 +84,8 @@ impl Target {
         }
         let played = match self {
             Self::Core => core::play_all_splits(vector),
-            Self::Runtime { program, .. } => match Child::for_vector(program, vector) {
-                Ok(child) => play(vector, &mut SocketWorld::of_child(child)),
+            Self::Runtime { program, .. } => match own_world(program, vector) {
+                Ok(mut world) => play(vector, &mut world),
                 Err(why) => Err(at_start(why)),
             },
             Self::At { .. } if vector.needs_own_gateway() => {
@@ -94,6 +95,12 @@ impl Target {
         };
         played.map_or_else(Verdict::Failed, |()| Verdict::Passed)
     }
+}
+
+fn own_world(program: &Program, vector: &Vector) -> Result<SocketWorld, String> {
+    let upstreams = Upstreams::listen(&vector.upstreams)?;
+    let child = Child::for_vector(program, &vector.expanded(&upstreams.facts()))?;
+    Ok(SocketWorld::of_child(child, upstreams))
 }
 
 fn at_start(why: String) -> Failure {

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::Value;
+use portcullis_core::machine::DrainHow;
+use serde_json::{Map, Value};
 
 use super::Step;
 
@@ -89,8 +90,35 @@ pub enum Action {
     },
     /// Whether the client answers pings and close frames of its own accord.
     Manners(bool),
-    /// Ask the gateway to finish (SIGTERM).
-    Drain,
+    /// Ask the gateway to finish.
+    Drain(DrainHow),
+    /// Give the gateway other settings (SIGHUP): these keys replace those of the vector.
+    Reload(Map<String, Value>),
+    /// Expect that the gateway has ended, with this exit code where there is a process.
+    ExpectExit(i32),
+    /// Expect that the gateway dials, and answer it; the link has the step's name from then on.
+    ExpectDial(DialPattern),
+    /// Expect that the gateway has dialled nothing that no step has expected, and looked no name up but those told.
+    ExpectNoDial,
+    /// Expect how often names were looked up altogether.
+    ExpectLookups(Map<String, Value>),
+    /// On a link that the gateway dialled: expect an HTTP request.
+    ExpectRequest(RequestPattern),
+    /// On such a link: answer it.
+    Respond(Respond),
+    /// Expect records in a file of JSON lines.
+    ExpectFile(FilePattern),
+    /// Expect words in what the gateway logs, or that they are not there.
+    ExpectLog {
+        /// Texts that must be there.
+        has: Vec<String>,
+        /// Texts that must not.
+        lacks: Vec<String>,
+    },
+    /// Read the control plane's token file; the token is bound to this name, its claims to `NAME.jti` and the like.
+    Token(String),
+    /// Make a token.
+    Mint(Mint),
     /// Kill the gateway and start another on the same state directory.
     Restart,
     /// Do steps several times; `$n` in them is the number of the round, from 1.
@@ -112,7 +140,124 @@ pub struct Request {
     /// Headers; `Host` is added unless it is here (with `null` it is left out).
     pub headers: Vec<(String, Option<String>)>,
     /// The body; gives a Content-Length when it is not empty.
-    pub body: String,
+    pub body: Body,
+}
+
+/// The body of an HTTP request.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Text in which `$repeat:` and `${NAME}` are replaced.
+    Text(String),
+    /// JSON; gives a Content-Type.
+    Json(Value),
+}
+
+/// What the gateway is expected to dial, and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct DialPattern {
+    /// The name of an upstream, or an address with a port.
+    pub to: String,
+    /// A pattern for the TLS server name; `"$absent"`: no TLS.
+    pub tls: Value,
+    /// What the other end does.
+    pub answer: DialAnswer,
+}
+
+/// What becomes of a dial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DialAnswer {
+    /// It is accepted.
+    Accept,
+    /// It is accepted, by an end that has this address.
+    AcceptAs(SocketAddr),
+    /// It is refused.
+    Refuse,
+    /// The certificate is not good.
+    Untrusted,
+    /// Nobody answers.
+    Ignore,
+}
+
+/// What a request that the gateway sends must be.
+#[derive(Clone, Debug)]
+pub struct RequestPattern {
+    /// The method.
+    pub method: String,
+    /// A pattern for the request target.
+    pub target: Value,
+    /// Names with patterns for their values.
+    pub headers: Vec<(String, Value)>,
+    /// A pattern for the body as JSON.
+    pub json: Option<Value>,
+    /// The body as text.
+    pub text: Option<String>,
+}
+
+/// An HTTP response of an upstream.
+#[derive(Clone, Debug)]
+pub struct Respond {
+    /// The status line after `HTTP/1.`: `1 200 OK`.
+    pub status_line: String,
+    /// Headers, besides those of the body's framing.
+    pub headers: Vec<(String, Option<String>)>,
+    /// The body.
+    pub body: Body,
+    /// The body is sent as a gzip stream.
+    pub gzip: bool,
+    /// How it is framed.
+    pub framing: Framing,
+}
+
+/// How a response's body is framed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// With its length.
+    Length,
+    /// In chunks of so many bytes.
+    Chunked(usize),
+    /// By the end of the connection, which follows.
+    Close,
+}
+
+/// Records expected in a file of JSON lines.
+#[derive(Clone, Debug)]
+pub struct FilePattern {
+    /// The file; `${NAME}` in it is replaced.
+    pub path: String,
+    /// Patterns of records, in this order; others may lie between.
+    pub has: Vec<Value>,
+    /// Texts that must not be in the file.
+    pub lacks: Vec<String>,
+}
+
+/// A token to make.
+#[derive(Clone, Debug)]
+pub struct Mint {
+    /// What it is bound to.
+    pub bind: String,
+    /// Changes to the usual header.
+    pub header: Value,
+    /// Changes to the usual claims; `$now+N` is a time in seconds.
+    pub claims: Value,
+    /// The header and payload as text, instead of the two above.
+    pub raw: Option<(String, String)>,
+    /// The secret; the usual one when `None`.
+    pub secret: Option<String>,
+    /// How it is signed.
+    pub signature: Signature,
+}
+
+/// How a token is signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signature {
+    /// With HMAC-SHA-256.
+    Hs256,
+    /// With HMAC-SHA-512.
+    Hs512,
+    /// The third part is empty.
+    Empty,
+    /// The last character of a good one is another.
+    Altered,
 }
 
 /// A WebSocket opening handshake.
@@ -150,6 +295,8 @@ pub struct Frame {
     pub opcode: u8,
     /// The payload.
     pub payload: Payload,
+    /// Spaces fill the payload up to so many bytes.
+    pub pad_to: usize,
     /// Whether it is masked, as a client must.
     pub masked: bool,
     /// A length to announce instead of the payload's own.

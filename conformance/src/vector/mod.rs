@@ -3,14 +3,21 @@
 //! It knows the format only: nothing here opens a connection or compares anything.
 
 mod action;
+mod house;
+mod parts;
 mod shelf;
 mod sugar;
+mod upstream;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use action::{Action, ClosePattern, Frame, Payload, Request, ResponsePattern, Upgrade};
+pub use action::{
+    Action, Body, ClosePattern, DialAnswer, DialPattern, FilePattern, Frame, Framing, Mint, Payload, Request,
+    RequestPattern, Respond, ResponsePattern, Signature, Upgrade,
+};
 pub use shelf::{all, from_directory, from_text};
 
 /// The token that every vector's gateway expects, unless the vector says `"auth": false`.
@@ -32,8 +39,17 @@ pub struct Vector {
     pub core_only: Option<String>,
     /// Why it is played only as it was sent; `None`: other splittings give the same.
     pub unsplit: Option<String>,
-    /// Settings by their dotted keys, as `--set` takes them.
+    /// What is started: the gateway or the control plane.
+    pub surface: Surface,
+    /// Settings by their dotted keys, as `--set` takes them. `${NAME.url}` and `${NAME.port}` stand for upstreams.
     pub settings: Map<String, Value>,
+    /// Environment variables of the process, with the same placeholders.
+    pub environment: Map<String, Value>,
+    /// Servers that the gateway may dial, played by the vector; `false`: nobody listens there.
+    pub upstreams: BTreeMap<String, bool>,
+    /// What looking names up tells: a list of addresses, or `"notFound"` or `"hang"`, or a list of such for one lookup after
+    /// the other.
+    pub names: Map<String, Value>,
     /// Whether the gateway asks for [`TOKEN`].
     pub auth: bool,
     /// Further tokens that the gateway expects; such a vector is played in memory only.
@@ -42,6 +58,15 @@ pub struct Vector {
     pub skip_ticks: bool,
     /// What happens, in order.
     pub steps: Vec<Step>,
+}
+
+/// What a vector starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Surface {
+    /// `portcullis gateway`.
+    Gateway,
+    /// `portcullis control`.
+    Control,
 }
 
 /// One step of a vector.
@@ -72,13 +97,17 @@ impl Vector {
     }
 
     fn parse_named(name: String, map: &Map<String, Value>) -> Result<Self, String> {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 14] = [
             "name",
             "proves",
             "why",
             "core",
             "unsplit",
+            "surface",
             "settings",
+            "environment",
+            "upstreams",
+            "names",
             "auth",
             "moreTokens",
             "skipTicks",
@@ -87,10 +116,11 @@ impl Vector {
         if let Some(unknown) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(format!("unknown key {unknown:?} (known: {})", KEYS.join(", ")));
         }
-        let proves: Vec<String> = match map.get("proves") {
+        let texts = |key: &str| match map.get(key) {
             Some(Value::Array(list)) => list.iter().filter_map(|item| item.as_str().map(String::from)).collect(),
             _ => Vec::new(),
         };
+        let proves = texts("proves");
         if proves.is_empty() {
             return Err("\"proves\" must name at least one requirement".into());
         }
@@ -98,34 +128,30 @@ impl Vector {
             .get("steps")
             .and_then(Value::as_array)
             .ok_or("\"steps\" must be an array")?;
-        let steps = sugar::steps(steps, "")?;
-        let settings = match map.get("settings") {
-            None => Map::new(),
-            Some(Value::Object(settings)) => settings.clone(),
-            Some(_) => return Err("\"settings\" must be an object of dotted keys".into()),
-        };
-        let more_tokens = match map.get("moreTokens") {
-            Some(Value::Array(list)) => list.iter().filter_map(|item| item.as_str().map(String::from)).collect(),
-            _ => Vec::new(),
-        };
+        let word = |key: &str| map.get(key).and_then(Value::as_str).map(String::from);
+        let flag = |key: &str, usual: bool| map.get(key).and_then(Value::as_bool).unwrap_or(usual);
         let mut vector = Self {
             name,
             proves,
             why: text(map, "why")?,
-            core_only: map.get("core").and_then(Value::as_str).map(String::from),
-            unsplit: map.get("unsplit").and_then(Value::as_str).map(String::from),
-            settings,
-            auth: map.get("auth").and_then(Value::as_bool).unwrap_or(true),
-            more_tokens,
-            skip_ticks: map.get("skipTicks").and_then(Value::as_bool).unwrap_or(false),
-            steps,
+            core_only: word("core"),
+            unsplit: word("unsplit"),
+            surface: match map.get("surface").map(Value::as_str) {
+                None | Some(Some("gateway")) => Surface::Gateway,
+                Some(Some("control")) => Surface::Control,
+                Some(_) => return Err("\"surface\" is \"gateway\" or \"control\"".into()),
+            },
+            settings: object(map, "settings")?,
+            environment: object(map, "environment")?,
+            upstreams: upstreams(&object(map, "upstreams")?)?,
+            names: object(map, "names")?,
+            auth: flag("auth", true),
+            more_tokens: texts("moreTokens"),
+            skip_ticks: flag("skipTicks", false),
+            steps: sugar::steps(steps, "")?,
         };
         if vector.core_only.is_none() {
-            vector.core_only = if vector.more_tokens.is_empty() {
-                why_core_only(&vector.steps)
-            } else {
-                Some("settings files name one token".to_owned())
-            };
+            vector.core_only = vector.why_core_only();
         }
         Ok(vector)
     }
@@ -135,34 +161,94 @@ impl Vector {
     pub fn needs_own_gateway(&self) -> bool {
         !self.settings.is_empty()
             || !self.auth
-            || self.steps.iter().any(|step| {
+            || self.surface != Surface::Gateway
+            || !self.environment.is_empty()
+            || any(&self.steps, &|action| {
                 matches!(
-                    step.action,
-                    Action::Drain | Action::Restart | Action::Append { .. } | Action::Link { .. }
+                    action,
+                    Action::Drain(_)
+                        | Action::Restart
+                        | Action::Reload(_)
+                        | Action::ExpectExit(_)
+                        | Action::ExpectFile(_)
+                        | Action::ExpectLog { .. }
+                        | Action::Append { .. }
+                        | Action::Link { .. }
                 )
             })
     }
+
+    /// The vector with `${NAME}` in its settings and environment replaced by these facts.
+    #[must_use]
+    pub fn expanded(&self, facts: &[(String, String)]) -> Self {
+        let expand = |map: &Map<String, Value>| {
+            let pairs = map.iter().map(|(key, value)| (key.clone(), expand(value, facts)));
+            pairs.collect()
+        };
+        Self {
+            settings: expand(&self.settings),
+            environment: expand(&self.environment),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it changes settings while the gateway runs.
+    #[must_use]
+    pub fn reloads(&self) -> bool {
+        any(&self.steps, &|action| matches!(action, Action::Reload(_)))
+    }
+
+    /// Why it cannot be played over real sockets, if it cannot.
+    fn why_core_only(&self) -> Option<String> {
+        let real = real_wait(&self.steps);
+        let reason = if !self.more_tokens.is_empty() {
+            "settings files name one token"
+        } else if !self.names.is_empty() {
+            "it says what names resolve to"
+        } else if real > LONGEST_REAL_WAIT {
+            return Some(format!("it waits for {} ms", real.as_millis()));
+        } else {
+            let reasons = self
+                .steps
+                .iter()
+                .filter_map(|step| self.why_step_is_core_only(&step.action));
+            return reasons.into_iter().next().map(String::from);
+        };
+        Some(reason.to_owned())
+    }
+
+    fn why_step_is_core_only(&self, action: &Action) -> Option<&'static str> {
+        match action {
+            Action::Reading(_) => Some("it stops reading"),
+            Action::ExpectReading(_) => Some("it looks whether the gateway reads"),
+            Action::ExpectLookups(_) => Some("it counts lookups of names"),
+            Action::ExpectDial(dial) if !self.upstreams.contains_key(&dial.to) => {
+                Some("it plays a server that is not on this machine")
+            }
+            Action::ExpectDial(dial) if dial.answer != DialAnswer::Accept => Some("it answers a dial in its own way"),
+            Action::Open { peer: Some(peer) } if !peer.ip().is_loopback() => Some("its peer is not on this machine"),
+            Action::Open { peer: Some(peer) } if peer.is_ipv6() => Some("its peer has an IPv6 address"),
+            Action::Repeat { steps, .. } => {
+                let mut reasons = steps.iter().filter_map(|step| self.why_step_is_core_only(&step.action));
+                reasons.next()
+            }
+            _ => None,
+        }
+    }
 }
 
-/// Why steps cannot be played over real sockets, if they cannot.
-fn why_core_only(steps: &[Step]) -> Option<String> {
-    let real = real_wait(steps);
-    if real > LONGEST_REAL_WAIT {
-        return Some(format!("it waits for {} ms", real.as_millis()));
+fn expand(value: &Value, facts: &[(String, String)]) -> Value {
+    match value {
+        Value::String(text) => Value::String(facts.iter().fold(text.clone(), |text, (name, fact)| {
+            text.replace(&format!("${{{name}}}"), fact)
+        })),
+        Value::Array(items) => items.iter().map(|item| expand(item, facts)).collect(),
+        Value::Object(map) => {
+            let pairs = map.iter().map(|(key, value)| (key.clone(), expand(value, facts)));
+            Value::Object(pairs.collect())
+        }
+        other => other.clone(),
     }
-    any(steps, &|action| matches!(action, Action::Reading(_)))
-        .then(|| "it stops reading".to_owned())
-        .or_else(|| {
-            any(steps, &|action| matches!(action, Action::ExpectReading(_)))
-                .then(|| "it looks whether the gateway reads".to_owned())
-        })
-        .or_else(|| {
-            any(
-                steps,
-                &|action| matches!(action, Action::Open { peer: Some(peer) } if !peer.ip().is_loopback()),
-            )
-            .then(|| "its peer is not on this machine".to_owned())
-        })
 }
 
 fn any(steps: &[Step], matches: &dyn Fn(&Action) -> bool) -> bool {
@@ -180,6 +266,23 @@ fn real_wait(steps: &[Step]) -> Duration {
             _ => Duration::ZERO,
         }
     })
+}
+
+fn object(map: &Map<String, Value>, key: &str) -> Result<Map<String, Value>, String> {
+    match map.get(key) {
+        None => Ok(Map::new()),
+        Some(Value::Object(object)) => Ok(object.clone()),
+        Some(_) => Err(format!("{key:?} must be an object")),
+    }
+}
+
+fn upstreams(map: &Map<String, Value>) -> Result<BTreeMap<String, bool>, String> {
+    let listening = map.iter().map(|(name, value)| match value.as_str() {
+        Some("listens") => Ok((name.clone(), true)),
+        Some("closed") => Ok((name.clone(), false)),
+        _ => Err(format!("upstream {name:?} is \"listens\" or \"closed\"")),
+    });
+    listening.collect()
 }
 
 fn text(map: &Map<String, Value>, key: &str) -> Result<String, String> {

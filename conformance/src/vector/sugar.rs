@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::action::{Action, ClosePattern, Frame, Payload, Request, ResponsePattern, Upgrade};
-use super::{Step, TOKEN};
+use super::action::{Action, ClosePattern};
+use super::parts::{
+    array, close, close_pattern, frame, message, padded, patterns, payload, peer, request, response_pattern, unhex,
+    upgrade,
+};
+use super::{Step, TOKEN, house, upstream};
 
 /// The connection that a step is about when it names none.
 const USUAL_CONNECTION: &str = "c";
@@ -99,6 +103,7 @@ impl<'a> Written<'a> {
             .transpose()
             .or_else(|| self.expecting().transpose())
             .or_else(|| self.world().transpose())
+            .or_else(|| self.house().transpose())
             .map_or_else(
                 || Err(format!("unknown verb {:?}", self.verb)),
                 |action| Ok(vec![action?]),
@@ -109,6 +114,8 @@ impl<'a> Written<'a> {
         Ok(Some(match self.verb {
             "websocket" => opening(self.value)?,
             "handshake" => handshake(self.value)?,
+            "respond" => upstream::respond(self.value)?,
+            "serve" => upstream::serve(self.value)?,
             "connect" => {
                 let mut actions = handshake(self.value)?;
                 actions.push(Action::Expect(match self.value.get("hello") {
@@ -164,8 +171,8 @@ impl<'a> Written<'a> {
                 }
                 Action::Json(frame)
             }
-            "text" => message(1, padded(self.string()?, self.pad_to)),
-            "binary" => message(2, padded(self.string()?, self.pad_to)),
+            "text" => padded(1, self.string()?.to_owned(), self.pad_to),
+            "binary" => padded(2, self.string()?.to_owned(), self.pad_to),
             "ping" => message(9, self.string()?.to_owned()),
             "pong" => message(10, self.string()?.to_owned()),
             "close" => close(self.value)?,
@@ -238,8 +245,27 @@ impl<'a> Written<'a> {
                 let (path, to) = self.two_texts()?;
                 Action::Link { path, to }
             }
-            "drain" => Action::Drain,
             "restart" => Action::Restart,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn house(&self) -> Result<Option<Action>, String> {
+        Ok(Some(match self.verb {
+            "drain" => Action::Drain(house::drain(self.value)?),
+            "reload" => Action::Reload(self.value.as_object().ok_or("takes an object of settings")?.clone()),
+            "expectExit" => {
+                let code = self.value.as_i64().and_then(|code| i32::try_from(code).ok());
+                Action::ExpectExit(code.ok_or("takes an exit code")?)
+            }
+            "expectDial" => Action::ExpectDial(upstream::dial(self.value)?),
+            "expectNoDial" => Action::ExpectNoDial,
+            "expectLookups" => Action::ExpectLookups(self.value.as_object().ok_or("takes an object")?.clone()),
+            "expectRequest" => Action::ExpectRequest(upstream::request(self.value)?),
+            "expectFile" => Action::ExpectFile(house::file(self.value)?),
+            "expectLog" => house::log(self.value)?,
+            "token" => Action::Token(self.string()?.to_owned()),
+            "mint" => Action::Mint(house::mint(self.value)?),
             _ => return Ok(None),
         }))
     }
@@ -327,207 +353,6 @@ fn error(list: &[Value]) -> Value {
         merge(&mut error, extra);
     }
     json!({"type": "res", "id": list.first(), "ok": false, "error": error})
-}
-
-fn message(opcode: u8, text: String) -> Action {
-    Action::Frame(Frame {
-        fin: true,
-        rsv: 0,
-        opcode,
-        payload: Payload::Text(text),
-        masked: true,
-        length: None,
-        length_bits: None,
-    })
-}
-
-fn padded(text: &str, size: Option<usize>) -> String {
-    format!("{text}{}", " ".repeat(size.unwrap_or(0).saturating_sub(text.len())))
-}
-
-fn close(value: &Value) -> Result<Action, String> {
-    let mut bytes = Vec::new();
-    if let Some(code) = value.get("code").and_then(Value::as_u64) {
-        bytes.extend(
-            u16::try_from(code)
-                .map_err(|_| "a close code has 16 bits")?
-                .to_be_bytes(),
-        );
-    }
-    bytes.extend(
-        value
-            .get("reason")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .as_bytes(),
-    );
-    let payload = Payload::Bytes(bytes);
-    Ok(Action::Frame(Frame {
-        fin: true,
-        rsv: 0,
-        opcode: 8,
-        payload,
-        masked: true,
-        length: None,
-        length_bits: None,
-    }))
-}
-
-fn frame(value: &Value) -> Result<Frame, String> {
-    const KEYS: [&str; 9] = [
-        "fin",
-        "rsv",
-        "opcode",
-        "text",
-        "hex",
-        "repeat",
-        "masked",
-        "length",
-        "lengthBits",
-    ];
-    let map = value.as_object().ok_or("a frame must be an object")?;
-    if let Some(unknown) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("unknown key {unknown:?} (known: {})", KEYS.join(", ")));
-    }
-    let number = |key: &str| map.get(key).and_then(Value::as_u64);
-    let small = |key: &str| number(key).and_then(|number| u8::try_from(number).ok());
-    let flag = |key: &str| map.get(key).and_then(Value::as_bool).unwrap_or(true);
-    let once = match (map.get("text"), map.get("hex")) {
-        (Some(text), None) => text.as_str().ok_or("\"text\" must be a string")?.as_bytes().to_vec(),
-        (None, Some(hex)) => unhex(hex.as_str().ok_or("\"hex\" must be a string")?)?,
-        _ => Vec::new(),
-    };
-    let times = number("repeat")
-        .and_then(|times| usize::try_from(times).ok())
-        .unwrap_or(1);
-    Ok(Frame {
-        fin: flag("fin"),
-        rsv: small("rsv").unwrap_or(0),
-        opcode: small("opcode").ok_or("\"opcode\" must be a number")?,
-        payload: Payload::Bytes(once.repeat(times)),
-        masked: flag("masked"),
-        length: number("length"),
-        length_bits: small("lengthBits"),
-    })
-}
-
-fn request(value: &Value) -> Result<Request, String> {
-    let text = |key: &str, usual: &str| value.get(key).and_then(Value::as_str).unwrap_or(usual).to_owned();
-    Ok(Request {
-        method: text("method", "GET"),
-        target: text("target", "/health"),
-        headers: headers(value.get("headers"))?,
-        body: text("body", ""),
-    })
-}
-
-fn upgrade(value: &Value) -> Result<Upgrade, String> {
-    let target = value
-        .get("path")
-        .and_then(Value::as_str)
-        .unwrap_or("/gateway")
-        .to_owned();
-    Ok(Upgrade {
-        target,
-        headers: headers(value.get("headers"))?,
-    })
-}
-
-fn headers(value: Option<&Value>) -> Result<Vec<(String, Option<String>)>, String> {
-    let Some(value) = value else { return Ok(Vec::new()) };
-    let map = value.as_object().ok_or("\"headers\" must be an object")?;
-    map.iter()
-        .map(|(name, value)| match value {
-            Value::Null => Ok((name.clone(), None)),
-            Value::String(text) => Ok((name.clone(), Some(text.clone()))),
-            _ => Err(format!("header {name:?} must be a string or null")),
-        })
-        .collect()
-}
-
-fn response_pattern(value: &Value) -> Result<ResponsePattern, String> {
-    const KEYS: [&str; 5] = ["status", "headers", "json", "text", "head"];
-    let map = value.as_object().ok_or("a response must be an object")?;
-    if let Some(unknown) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("unknown key {unknown:?} (known: {})", KEYS.join(", ")));
-    }
-    let status = map
-        .get("status")
-        .and_then(Value::as_u64)
-        .and_then(|status| u16::try_from(status).ok());
-    Ok(ResponsePattern {
-        status: status.ok_or("\"status\" must be a number")?,
-        headers: map.get("headers").map(patterns).unwrap_or_default(),
-        json: map.get("json").cloned(),
-        text: map.get("text").and_then(Value::as_str).map(String::from),
-        head: map.get("head").and_then(Value::as_bool).unwrap_or(false),
-    })
-}
-
-fn patterns(value: &Value) -> Vec<(String, Value)> {
-    let pairs = value.as_object().into_iter().flatten();
-    pairs
-        .map(|(name, pattern)| (name.to_ascii_lowercase(), pattern.clone()))
-        .collect()
-}
-
-fn close_pattern(value: &Value) -> Result<ClosePattern, String> {
-    let list = value.as_array().ok_or("takes [code, reason], [code] or []")?;
-    let code = match list.first() {
-        None => None,
-        Some(code) => Some(
-            code.as_u64()
-                .and_then(|code| u16::try_from(code).ok())
-                .ok_or("the code must be a number")?,
-        ),
-    };
-    Ok(ClosePattern {
-        code,
-        reason: list.get(1).and_then(Value::as_str).map(String::from),
-    })
-}
-
-fn payload(value: &Value) -> Result<Payload, String> {
-    match value {
-        Value::String(text) => Ok(Payload::Text(text.clone())),
-        Value::Object(_) => Ok(frame(&with_opcode(value))?.payload),
-        _ => Err("takes a string or {\"text\" or \"hex\", \"repeat\"}".into()),
-    }
-}
-
-fn with_opcode(value: &Value) -> Value {
-    let mut value = value.clone();
-    if let Some(map) = value.as_object_mut() {
-        map.insert("opcode".into(), json!(0));
-    }
-    value
-}
-
-fn peer(value: &Value) -> Result<Option<std::net::SocketAddr>, String> {
-    let Some(peer) = value.get("peer") else { return Ok(None) };
-    let text = peer.as_str().ok_or("\"peer\" must be a string")?;
-    text.parse()
-        .map(Some)
-        .map_err(|_| format!("{text:?} is no address with a port"))
-}
-
-fn array(value: &Value, at_least: usize) -> Result<&[Value], String> {
-    let list = value.as_array().ok_or("takes an array")?;
-    if list.len() < at_least {
-        Err(format!("takes at least {at_least} items"))
-    } else {
-        Ok(list)
-    }
-}
-
-fn unhex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<char> = text.chars().filter(|character| !character.is_whitespace()).collect();
-    let pairs = digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16));
-    pairs
-        .collect::<Result<_, _>>()
-        .map_err(|why| format!("hex {text:?}: {why}"))
 }
 
 #[cfg(test)]

@@ -5,13 +5,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use portcullis_core::effect::{Completion, DialTo, FaultKind};
 use portcullis_core::id::{ConnId, ListenerId};
 use portcullis_core::machine::{CloseHow, DrainHow, GoneReason, Input, Machine, Output, Peer};
 use portcullis_core::time::{Instant, Now, UnixMillis};
+use serde_json::{Map, Value};
 
+use super::ends::{Client, Conn};
 use super::host::{Host, Told};
+use super::network::{Network, fault, words};
+pub use super::surroundings::{Maker, Reader, Surroundings};
 use super::{Taken, World};
 use crate::split::{Cutter, Split};
+use crate::vector::{DialAnswer, DialPattern};
 
 /// When every vector begins: 2026-11-21T12:34:56.007Z.
 pub const START: UnixMillis = UnixMillis(1_795_264_496_007);
@@ -21,9 +27,6 @@ const READ_BYTES: usize = 16_384;
 const OUTPUTS_MAX: usize = 1_000_000;
 /// Ticks at the same instant after which the machine is said to spin.
 const SPINS_MAX: u32 = 1_000;
-
-/// Makes a machine: at the start and after a restart.
-pub type Maker = Box<dyn Fn(Now) -> Box<dyn Machine>>;
 
 /// A machine, its connections and its host.
 pub struct CoreWorld {
@@ -44,30 +47,10 @@ pub struct CoreWorld {
     effects: BTreeSet<u64>,
     transcript: BTreeMap<String, Vec<u8>>,
     complaints: Vec<String>,
-}
-
-/// The gateway's end of a connection.
-#[derive(Debug)]
-struct Conn {
-    name: String,
-    /// Handed over by the machine, not taken by the socket.
-    outbound: Vec<u8>,
-    /// Sent by the client while the machine has paused reading.
-    held: Vec<u8>,
-    held_end: bool,
-    paused: bool,
-    client_reads: bool,
-    client_gone: bool,
-    client_ended: bool,
-    closing: bool,
-    aborted: bool,
-}
-
-/// The client's end of a connection.
-#[derive(Debug, Default)]
-struct Client {
-    arrived: Vec<u8>,
-    ended: bool,
+    facts: Vec<(String, String)>,
+    reader: Option<Reader>,
+    log: String,
+    exit_code: Option<i32>,
 }
 
 impl CoreWorld {
@@ -96,9 +79,26 @@ impl CoreWorld {
             effects: BTreeSet::new(),
             transcript: BTreeMap::new(),
             complaints: Vec::new(),
+            facts: Vec::new(),
+            reader: None,
+            log: String::new(),
+            exit_code: None,
         };
         world.outputs();
         world
+    }
+
+    /// The same, with names, upstreams and settings that change. (A machine that looks a name up or dials while it is made
+    /// is told that there is no network.)
+    ///
+    /// # Errors
+    /// When the names make no sense.
+    pub fn with(maker: Maker, split: Split, surroundings: Surroundings) -> Result<Self, String> {
+        let mut world = Self::new(maker, split);
+        world.host.network = Network::new(&surroundings.names, &surroundings.upstreams)?;
+        world.facts = surroundings.facts;
+        world.reader = surroundings.reader;
+        Ok(world)
     }
 
     /// Everything that each connection's client was sent, by the connection's name.
@@ -131,7 +131,8 @@ impl CoreWorld {
                     self.wake_at = wake_at;
                     return self.report_sent();
                 }
-                Output::Drained { .. } => {
+                Output::Drained { clean } => {
+                    self.exit_code = Some(if clean { 0 } else { 1 });
                     self.wake_at = None;
                     self.accepting = false;
                     self.end_all();
@@ -166,7 +167,8 @@ impl CoreWorld {
             Output::Continue { effect } => self.host.proceed(effect),
             Output::Cancel { effect } => self.host.cancel(effect),
             Output::StopAccepting => self.accepting = false,
-            Output::Report(_) | Output::Idle { .. } | Output::Drained { .. } => {}
+            Output::Report(report) => self.log += &format!("{report}\n"),
+            Output::Idle { .. } | Output::Drained { .. } => {}
         }
     }
 
@@ -305,6 +307,17 @@ impl CoreWorld {
         self.report_sent();
     }
 
+    /// Begins a connection of this name.
+    fn begin(&mut self, name: &str) -> ConnId {
+        self.drop_connection(name);
+        let conn = self.last_conn.map_or(ConnId::FIRST, ConnId::next);
+        self.last_conn = Some(conn);
+        self.names.insert(name.to_owned(), conn);
+        self.clients.insert(name.to_owned(), Client::default());
+        self.conns.insert(conn, Conn::new(name));
+        conn
+    }
+
     /// One thing that is due now: what an effect tells, or a tick. `false`: nothing is due.
     fn due(&mut self) -> bool {
         match self.host.told(self.now.monotonic) {
@@ -337,26 +350,9 @@ impl World for CoreWorld {
             return Err("the gateway accepts no connections any more".into());
         }
         self.settle();
-        self.drop_connection(name);
-        let conn = self.last_conn.map_or(ConnId::FIRST, ConnId::next);
-        self.last_conn = Some(conn);
+        let conn = self.begin(name);
         let port = 40_000 + u16::try_from(conn.get() % 20_000).unwrap_or(0);
         let peer = peer.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        self.names.insert(name.to_owned(), conn);
-        self.clients.insert(name.to_owned(), Client::default());
-        let state = Conn {
-            name: name.to_owned(),
-            outbound: Vec::new(),
-            held: Vec::new(),
-            held_end: false,
-            paused: false,
-            client_reads: true,
-            client_gone: false,
-            client_ended: false,
-            closing: false,
-            aborted: false,
-        };
-        self.conns.insert(conn, state);
         self.handle(Input::Opened {
             conn,
             listener: ListenerId(0),
@@ -457,10 +453,95 @@ impl World for CoreWorld {
         true
     }
 
-    fn drain(&mut self) -> Result<(), String> {
+    fn drain(&mut self, how: DrainHow) -> Result<(), String> {
         self.settle();
-        self.handle(Input::Drain { how: DrainHow::Stop });
+        self.handle(Input::Drain { how });
         Ok(())
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        self.facts.clone()
+    }
+
+    fn wall(&self) -> u64 {
+        self.now.wall.0
+    }
+
+    fn dialled(&mut self, name: &str, pattern: &DialPattern) -> Option<Result<Option<String>, String>> {
+        let waiting = self.host.network.take(pattern)?;
+        let DialTo::Tcp(address) = waiting.dial.to else {
+            return Some(Err(format!(
+                "expected a dial of {}, came one of {}",
+                pattern.to,
+                words(&waiting.dial.to)
+            )));
+        };
+        if self
+            .facts
+            .iter()
+            .all(|(fact, _)| *fact != format!("{}.url", pattern.to))
+            && address.to_string() != pattern.to
+        {
+            return Some(Err(format!("expected a dial of {}, came one of {address}", pattern.to)));
+        }
+        let server_name = waiting.dial.tls.as_ref().map(|tls| tls.server_name.clone());
+        let outcome = match pattern.answer {
+            DialAnswer::Accept | DialAnswer::AcceptAs(_) => {
+                let conn = self.begin(name);
+                let peer = if let DialAnswer::AcceptAs(peer) = pattern.answer {
+                    peer
+                } else {
+                    address
+                };
+                Ok(Completion::Dialled {
+                    conn,
+                    peer: Peer::Tcp(peer),
+                })
+            }
+            DialAnswer::Refuse => Err(fault(FaultKind::Refused, "connection refused")),
+            DialAnswer::Untrusted => Err(fault(FaultKind::Tls, "the certificate is not good")),
+            DialAnswer::Ignore => {
+                self.host.network.ignore(waiting);
+                return Some(Ok(server_name));
+            }
+        };
+        // The machine must know the link before the first byte on it.
+        self.handle(Input::Completed {
+            effect: waiting.effect,
+            outcome,
+        });
+        Some(Ok(server_name))
+    }
+
+    fn unexpected_dials(&mut self) -> Vec<String> {
+        self.settle();
+        self.host.network.unexpected()
+    }
+
+    fn lookups(&self) -> Map<String, Value> {
+        let counts = self.host.network.lookups().iter();
+        counts.map(|(name, count)| (name.clone(), (*count).into())).collect()
+    }
+
+    fn file(&self, path: &str) -> Option<Vec<u8>> {
+        self.host.file(path).map(<[u8]>::to_vec)
+    }
+
+    fn log(&self) -> String {
+        self.log.clone()
+    }
+
+    fn reload(&mut self, changes: &Map<String, Value>) -> Result<(), String> {
+        self.settle();
+        let reader = self.reader.as_ref().ok_or("this world's settings do not change")?;
+        let settings = reader(changes)?;
+        self.handle(Input::Reconfigured { settings });
+        Ok(())
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.settle();
+        self.exit_code
     }
 
     fn restart(&mut self) -> Result<(), String> {
@@ -471,6 +552,7 @@ impl World for CoreWorld {
         self.clients.clear();
         self.effects.clear();
         self.accepting = true;
+        self.exit_code = None;
         self.machine = (self.maker)(self.now);
         self.outputs();
         Ok(())

@@ -8,6 +8,7 @@ use portcullis_core::effect::{Completion, Effect, Fault, FaultKind, Outcome, Pro
 use portcullis_core::id::EffectId;
 use portcullis_core::time::{Instant, Now};
 
+use super::network::Network;
 use super::programs;
 use super::store::MemoryStore;
 
@@ -26,6 +27,8 @@ pub(super) struct Host {
     links: BTreeMap<String, String>,
     done: VecDeque<(EffectId, Outcome)>,
     programs: BTreeMap<EffectId, Program>,
+    /// Lookups and dials.
+    pub(super) network: Network,
 }
 
 #[derive(Debug)]
@@ -66,12 +69,21 @@ impl Host {
                 Ok(script) => return self.spawn(effect, script, now.monotonic),
                 Err(fault) => Err(fault),
             },
-            Effect::Resolve { .. } | Effect::Dial(_) => Err(Fault {
-                kind: FaultKind::Unavailable,
-                detail: "the in-memory host has no network".into(),
-            }),
+            Effect::Resolve { host } => match self.network.resolve(effect, &host) {
+                Some(outcome) => outcome,
+                None => return,
+            },
+            Effect::Dial(dial) => match self.network.dial(effect, dial, now.monotonic) {
+                Some(outcome) => outcome,
+                None => return,
+            },
         };
         self.done.push_back((effect, outcome));
+    }
+
+    /// A file's content.
+    pub(super) fn file(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(Vec::as_slice)
     }
 
     fn rename(&mut self, from: &str, to: String) -> Outcome {
@@ -144,7 +156,7 @@ impl Host {
 
     /// Ends an effect early.
     pub(super) fn cancel(&mut self, effect: EffectId) {
-        if self.programs.remove(&effect).is_some() {
+        if self.network.cancel(effect) || self.programs.remove(&effect).is_some() {
             let fault = Fault {
                 kind: FaultKind::Cancelled,
                 detail: String::new(),
@@ -158,12 +170,16 @@ impl Host {
         if !self.done.is_empty() {
             return Some(now);
         }
-        self.programs.values().filter_map(Program::next_at).min()
+        let programs = self.programs.values().filter_map(Program::next_at);
+        programs.chain(self.network.next_at()).min()
     }
 
     /// What is to be told by `now`, one thing at a time.
     pub(super) fn told(&mut self, now: Instant) -> Option<Told> {
         if let Some((effect, outcome)) = self.done.pop_front() {
+            return Some(Told::Completed(effect, outcome));
+        }
+        if let Some((effect, outcome)) = self.network.given_up(now) {
             return Some(Told::Completed(effect, outcome));
         }
         let due = self
@@ -189,6 +205,7 @@ impl Host {
     pub(super) fn crash(&mut self) {
         self.done.clear();
         self.programs.clear();
+        self.network.crash();
         self.store.crash();
     }
 }

@@ -1,13 +1,22 @@
 //! Worlds: where a vector is played. Each has one gateway and any number of client connections, named by the vector.
 
 pub mod core;
+mod ends;
 mod host;
+pub(crate) mod network;
 mod programs;
 pub mod socket;
 mod store;
+mod surroundings;
+pub mod upstreams;
 
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use portcullis_core::machine::DrainHow;
+use serde_json::{Map, Value};
+
+use crate::vector::DialPattern;
 
 /// What has come on a connection since it was last asked.
 #[derive(Debug, Default)]
@@ -65,15 +74,50 @@ pub trait World {
     /// Whether time is virtual: exact, and free.
     fn is_virtual(&self) -> bool;
 
-    /// Asks the gateway to finish, as SIGTERM does.
+    /// Asks the gateway to finish, as a signal does.
     ///
     /// # Errors
     /// When it cannot be asked.
-    fn drain(&mut self) -> Result<(), String>;
+    fn drain(&mut self, how: DrainHow) -> Result<(), String>;
 
     /// Kills the gateway and starts another with the same settings on the same state.
     ///
     /// # Errors
     /// When it cannot be started.
     fn restart(&mut self) -> Result<(), String>;
+
+    /// What vectors can refer to: `state` (the state folder), `NAME.url` and `NAME.port` of upstreams and the like.
+    fn facts(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    fn wall(&self) -> u64;
+
+    /// Answers the next dial that fits; the connection has this name from then on. `None`: nothing was dialled yet. The other
+    /// value is the TLS server name.
+    fn dialled(&mut self, name: &str, pattern: &DialPattern) -> Option<Result<Option<String>, String>>;
+
+    /// Dials that no step has expected, in words.
+    fn unexpected_dials(&mut self) -> Vec<String>;
+
+    /// How often each name was looked up.
+    fn lookups(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// A file of the gateway's machine; `None`: there is none.
+    fn file(&self, path: &str) -> Option<Vec<u8>>;
+
+    /// What the gateway has logged, as text.
+    fn log(&self) -> String;
+
+    /// Gives the gateway other settings.
+    ///
+    /// # Errors
+    /// When they are wrong.
+    fn reload(&mut self, changes: &Map<String, Value>) -> Result<(), String>;
+
+    /// The exit code, once the gateway has ended. In memory there is no process, and an end is 0.
+    fn exit_code(&mut self) -> Option<i32>;
 }

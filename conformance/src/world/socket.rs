@@ -4,12 +4,19 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use portcullis_core::machine::DrainHow;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 
+use serde_json::{Map, Value};
+
+use super::upstreams::Upstreams;
 use super::{Taken, World};
 use crate::child::Child;
+use crate::client::talk::connect_from;
+use crate::vector::DialPattern;
 
 /// How long a connection may take to open, and a write to go through.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,6 +28,7 @@ pub struct SocketWorld {
     child: Option<Child>,
     address: SocketAddr,
     sockets: BTreeMap<String, Socket>,
+    upstreams: Upstreams,
 }
 
 #[derive(Debug)]
@@ -33,11 +41,12 @@ struct Socket {
 impl SocketWorld {
     /// A world around a gateway that runs in a child process and ends with this value.
     #[must_use]
-    pub fn of_child(child: Child) -> Self {
+    pub fn of_child(child: Child, upstreams: Upstreams) -> Self {
         Self {
             address: child.address(),
             child: Some(child),
             sockets: BTreeMap::new(),
+            upstreams,
         }
     }
 
@@ -48,6 +57,7 @@ impl SocketWorld {
             address,
             child: None,
             sockets: BTreeMap::new(),
+            upstreams: Upstreams::default(),
         }
     }
 
@@ -59,6 +69,18 @@ impl SocketWorld {
 }
 
 impl Socket {
+    fn new(stream: TcpStream) -> Result<Self, String> {
+        stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.set_nodelay(true))
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            stream,
+            arrived: Vec::new(),
+            ended: false,
+        })
+    }
+
     /// Reads what is there without waiting.
     fn read(&mut self) {
         let mut chunk = [0; 16_384];
@@ -93,22 +115,12 @@ impl Socket {
 }
 
 impl World for SocketWorld {
-    fn open(&mut self, name: &str, _peer: Option<SocketAddr>) -> Result<(), String> {
+    fn open(&mut self, name: &str, peer: Option<SocketAddr>) -> Result<(), String> {
         self.sockets.remove(name);
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE);
-        let stream = stream.map_err(|error| format!("cannot connect to {}: {error}", self.address))?;
-        stream
-            .set_nonblocking(true)
-            .and_then(|()| stream.set_nodelay(true))
-            .map_err(|error| error.to_string())?;
-        self.sockets.insert(
-            name.to_owned(),
-            Socket {
-                stream,
-                arrived: Vec::new(),
-                ended: false,
-            },
-        );
+        // Ports are the system's to give.
+        let from = peer.map(|peer| SocketAddr::new(peer.ip(), 0));
+        let stream = connect_from(self.address, from)?;
+        self.sockets.insert(name.to_owned(), Socket::new(stream)?);
         Ok(())
     }
 
@@ -175,8 +187,59 @@ impl World for SocketWorld {
         false
     }
 
-    fn drain(&mut self) -> Result<(), String> {
-        self.child()?.terminate()
+    fn drain(&mut self, how: DrainHow) -> Result<(), String> {
+        self.child()?.signal(match how {
+            DrainHow::Stop => Signal::TERM,
+            DrainHow::Restart => Signal::USR2,
+            DrainHow::Quick => Signal::INT,
+        })
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        let mut facts = self.upstreams.facts();
+        facts.push(("gateway".into(), self.address.to_string()));
+        facts.push(("port".into(), self.address.port().to_string()));
+        if let Some(child) = &self.child {
+            let state = child.state().display();
+            facts.push(("state".into(), state.to_string()));
+            let folder = if child.is_control() { "/control" } else { "" };
+            facts.push(("tokenFile".into(), format!("{state}{folder}/control-token")));
+        }
+        facts
+    }
+
+    fn wall(&self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0))
+    }
+
+    fn dialled(&mut self, name: &str, pattern: &DialPattern) -> Option<Result<Option<String>, String>> {
+        let stream = self.upstreams.accept(&pattern.to)?;
+        let opened = Socket::new(stream).map(|socket| {
+            self.sockets.insert(name.to_owned(), socket);
+            None
+        });
+        Some(opened)
+    }
+
+    fn unexpected_dials(&mut self) -> Vec<String> {
+        self.upstreams.unanswered()
+    }
+
+    fn file(&self, path: &str) -> Option<Vec<u8>> {
+        std::fs::read(path).ok()
+    }
+
+    fn log(&self) -> String {
+        self.child.as_ref().map(Child::log).unwrap_or_default()
+    }
+
+    fn reload(&mut self, changes: &Map<String, Value>) -> Result<(), String> {
+        self.child()?.reload(changes)
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.child.as_mut().and_then(Child::exit_code)
     }
 
     fn restart(&mut self) -> Result<(), String> {

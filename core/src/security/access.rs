@@ -76,9 +76,9 @@ pub(super) fn token_missing(facts: &Facts<'_>, found: &mut Vec<Finding>) {
                 "gateway.token_missing",
                 Severity::Critical,
                 "There is no token",
-                "A token is asked for, but neither the command line, the environment, the settings nor the token file holds one.",
+                "A token is asked for, but neither the environment, the settings nor the token file holds one. A gateway makes one at its start.",
             )
-            .fix("Make one: portcullis token rotate (or openssl rand -hex 32 into the token file)."),
+            .fix("Start the gateway, or make one: portcullis token rotate."),
         );
     }
 }

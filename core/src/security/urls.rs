@@ -25,16 +25,19 @@ pub(super) fn ssrf_weakened(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn kinds<'a>(facts: &Facts<'a>) -> [(&'static str, &'static str, &'a SourceSettings); 2] {
+/// What each finding is called and says, the key it is about, and what that holds.
+fn kinds<'a>(facts: &Facts<'a>) -> [(&'static str, &'static str, &'static str, &'a SourceSettings); 2] {
     let fetch = &facts.settings.fetch;
     [
         (
             "gateway.files.url_allowlist_missing",
+            "Any public host may be asked for files",
             "gateway.files.urlAllowlist",
             &fetch.files,
         ),
         (
             "gateway.images.url_allowlist_missing",
+            "Any public host may be asked for images",
             "gateway.images.urlAllowlist",
             &fetch.images,
         ),
@@ -42,7 +45,7 @@ fn kinds<'a>(facts: &Facts<'a>) -> [(&'static str, &'static str, &'a SourceSetti
 }
 
 pub(super) fn allowlists_missing(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    for (id, key, source) in kinds(facts) {
+    for (id, title, key, source) in kinds(facts) {
         // Warned about where it matters: on a gateway that others reach. On a loopback bind it is worth knowing.
         let severity = if facts.is_remote() {
             Severity::Warn
@@ -54,7 +57,7 @@ pub(super) fn allowlists_missing(facts: &Facts<'_>, found: &mut Vec<Finding>) {
                 Finding::new(
                     id,
                     severity,
-                    "Any public host may be asked for files",
+                    title,
                     format!("{key} is not set; private addresses are blocked all the same."),
                 )
                 .fix(format!("List the hosts that you trust in {key}; [] switches URLs off.")),
@@ -64,8 +67,8 @@ pub(super) fn allowlists_missing(facts: &Facts<'_>, found: &mut Vec<Finding>) {
 }
 
 pub(super) fn allowlists_broad(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    let web = ("", "tools.webFetch.urlAllowlist", &facts.settings.fetch.web);
-    for (_, key, source) in kinds(facts).into_iter().chain([web]) {
+    let web = ("", "", "gateway.web.urlAllowlist", &facts.settings.fetch.web);
+    for (_, _, key, source) in kinds(facts).into_iter().chain([web]) {
         let broad: Vec<String> = source
             .url_allowlist
             .iter()

@@ -2,30 +2,24 @@
 //! written, and a secret is neither shown nor written.
 
 use std::io::Write;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::commands::ConfigCommand;
+use super::reload::{Origin, Place};
 use super::{FAILURE, Process, Refusal, entropy, logging, stdout_failed, token};
-use crate::settings::{self, ConfigPath, Flags, Problems, Purpose, SettingsFile, Sources};
+use crate::settings::{self, ConfigPath, Problems, SettingsFile, Sources};
 
 /// Carries the command out.
 pub(super) fn run(command: &ConfigCommand, process: &mut Process) -> Result<(), Refusal> {
     logging::start(logging::level(false, None));
-    let flags = Flags {
-        state_dir: command.state_dir.clone(),
-        env_file: command.env_file.clone(),
-        ..Flags::default()
+    let place = Place {
+        config: command.config.as_ref(),
+        state_dir: command.state_dir.as_ref(),
+        env_file: command.env_file.as_ref(),
     };
-    let sources = Sources {
-        file: command.config.as_deref().map(Path::new),
-        environment: &process.environment,
-        set: &[],
-        flags: &flags,
-        working_dir: &process.working_dir,
-        purpose: Purpose::Gateway,
-    };
+    let origin = Origin::at(&place, process);
+    let sources = origin.sources();
     let done = match (command.action.as_str(), command.words.as_slice()) {
         ("get", [path]) => get(command, &sources, path, process.is_terminal),
         ("set", [path, value]) => set(&sources, path, value),

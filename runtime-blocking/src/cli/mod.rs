@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use portcullis_core::policy::bind::EXIT_CONFIG;
 use portcullis_core::random::Seed;
 
+pub use running::Mark;
 pub use start::PreparedGateway;
 
 use crate::settings::{Environment, Problems};

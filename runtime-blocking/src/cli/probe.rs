@@ -10,7 +10,7 @@ use portcullis_core::http::Method;
 use portcullis_core::http::client::{RequestParts, ResponseEvent, ResponseReader, write_request};
 use portcullis_core::secret::Secret;
 
-use crate::tls::{ClientTls, TlsSession};
+use crate::tls::{TlsSession, pinned_session};
 
 /// More than any answer of a gateway to a probe.
 const MAX_ANSWER: u64 = 4 << 20;
@@ -18,7 +18,7 @@ const MAX_ANSWER: u64 = 4 << 20;
 /// Where a gateway is asked, and with what.
 pub(super) struct Target<'a> {
     pub(super) address: SocketAddr,
-    /// The certificate of a gateway with TLS: trusted for this.
+    /// The certificate of a gateway with TLS: exactly this one is trusted, whatever name it is for.
     pub(super) certificate: Option<PathBuf>,
     pub(super) token: Option<&'a Secret>,
     pub(super) timeout: Duration,
@@ -55,10 +55,8 @@ impl Target<'_> {
         let session = match &self.certificate {
             None => None,
             Some(file) => {
-                let tls = ClientTls::new(Some(file.clone()));
-                // The certificate itself is the trust anchor; the name is what certificates for this machine carry.
-                let session = tls.session("localhost").map_err(|fault| fault.to_string())?;
-                Some(session)
+                let session = pinned_session(file, self.address.ip().into());
+                Some(session.map_err(|fault| fault.to_string())?)
             }
         };
         Wire { stream, session, until }.exchange(&request)

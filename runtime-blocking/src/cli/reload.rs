@@ -8,7 +8,7 @@ use std::sync::Arc;
 use portcullis_core::settings::Settings;
 
 use super::control::Choices;
-use super::{bind, logging};
+use super::{Process, bind, logging};
 use crate::redaction;
 use crate::settings::{self, Environment, Flags, Loaded, Problems, Purpose, Sources, TokenSource};
 use crate::tls::ServerTls;
@@ -26,7 +26,35 @@ pub(super) struct Origin {
     pub(super) control: Option<Choices>,
 }
 
+/// Where a command that only looks finds the settings.
+pub(super) struct Place<'a> {
+    /// `--config`.
+    pub(super) config: Option<&'a String>,
+    /// `--state-dir`.
+    pub(super) state_dir: Option<&'a String>,
+    /// `--env-file`.
+    pub(super) env_file: Option<&'a String>,
+}
+
 impl Origin {
+    /// Where a command that only looks reads from.
+    pub(super) fn at(place: &Place<'_>, process: &Process) -> Self {
+        Self {
+            file: place.config.map(PathBuf::from),
+            environment: process.environment.clone(),
+            set: Vec::new(),
+            flags: Flags {
+                state_dir: place.state_dir.cloned(),
+                env_file: place.env_file.cloned(),
+                ..Flags::default()
+            },
+            working_dir: process.working_dir.clone(),
+            purpose: Purpose::Gateway,
+            verbose: false,
+            control: None,
+        }
+    }
+
     pub(super) fn sources(&self) -> Sources<'_> {
         Sources {
             file: self.file.as_deref(),

@@ -1,9 +1,8 @@
 //! `gateway`: settings, listener, folders, then the runtime. Everything that can be refused is refused before a
 //! connection is taken.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +13,8 @@ use super::announce::Announcement;
 use super::bind::Listening;
 use super::commands::GatewayCommand;
 use super::reload::{self, Origin, Running};
-use super::{Process, Refusal, Runtime, bind, entropy, logging, running};
+use super::running::{self, Mark};
+use super::{Process, Refusal, Runtime, bind, entropy, logging};
 use crate::remote::Ready;
 use crate::reporting::Reporter;
 use crate::settings::{self, Flags, Loaded, Purpose, TokenSource};
@@ -40,7 +40,7 @@ pub struct PreparedGateway {
     /// For the runtime's host: what signals bring about.
     pub signals: SignalPlan,
     /// Says which process runs over the state folder, as long as it lives.
-    pub running: Option<File>,
+    pub running: Option<Mark>,
     /// For the runtime's host: where the machine's reports go.
     pub reports: Reporter,
 }
@@ -81,6 +81,35 @@ fn origin(command: &GatewayCommand, process: &Process) -> Origin {
     }
 }
 
+/// Settings, and a socket that listens as they say.
+pub(super) struct Opened {
+    pub(super) loaded: Loaded,
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<ServerTls>,
+}
+
+/// Reads the settings and opens the listener, or says what is wrong; tells what a person should know.
+pub(super) fn open(origin: &Origin) -> Result<Opened, Refusal> {
+    let loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?))?;
+    reload::settle(&loaded, origin.verbose);
+    let Listening {
+        listener,
+        address,
+        allowed,
+    } = bind::listen(&loaded)?;
+    let tls = loaded.tls.as_ref().map(ServerTls::load).transpose();
+    let tls = tls.map_err(|why| Refusal::of_settings(format!("TLS cannot be used: {why}")))?;
+    loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    allowed.warnings().for_each(|warning| log::warn!("{warning}"));
+    Ok(Opened {
+        loaded,
+        listener,
+        address,
+        tls,
+    })
+}
+
 fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGateway, Refusal> {
     if command.timeout.is_some() || command.ca.is_some() {
         return Err("--timeout and --ca go with --url only.".into());
@@ -94,31 +123,16 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         );
     }
     let origin = origin(command, process);
-    let mut loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?))?;
-    reload::settle(&loaded, origin.verbose);
-    let Listening {
+    let Opened {
+        mut loaded,
         listener,
         address,
-        allowed,
-    } = bind::listen(&loaded)?;
-    let tls = loaded.tls.as_ref().map(ServerTls::load).transpose();
-    let tls = tls.map_err(|why| Refusal::of_settings(format!("TLS cannot be used: {why}")))?;
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
-    }
-    for warning in allowed.warnings() {
-        log::warn!("{warning}");
-    }
+        tls,
+    } = open(&origin)?;
     origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     make_folders(&loaded)?;
-    let running = match running::mark(&loaded.state_dir, address) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            log::warn!("other commands cannot find this gateway: {error}");
-            None
-        }
-    };
+    let running = running::marked(&loaded.state_dir, address);
     let scheme = if tls.is_some() { "wss" } else { "ws" };
     let url = format!("{scheme}://{address}{}", loaded.core.gateway.path);
     let announcement = announcement(command, process, &loaded, url);
@@ -131,6 +145,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         address,
         tls: tls.clone(),
     };
+    let reload = running::telling(running.as_ref(), Reload::new(move || current.reload()));
     Ok(PreparedGateway {
         seed: entropy()?,
         listeners: vec![listener],
@@ -138,7 +153,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
         state_dir,
         ready: ready(announcement, supervisor.clone()),
         signals: SignalPlan {
-            reload: Some(Reload::new(move || current.reload())),
+            reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
         },

@@ -1,7 +1,7 @@
 //! `status`: how the gateway on this machine is. Exit status 0: it serves; 1: it cannot be reached; 2: it drains, or is not well.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_core::policy::bind::Class;
@@ -11,12 +11,13 @@ use serde::Serialize;
 
 use super::commands::StatusCommand;
 use super::probe::Target;
+use super::reload::{Origin, Place};
 use super::running::{self, Live};
 use super::security::reachable;
 use super::{Process, Refusal, entropy, printed};
 use crate::clock::Clock;
 use crate::inspect::journal;
-use crate::settings::{self, Flags, Loaded, Purpose, Sources};
+use crate::settings::{self, Loaded};
 
 const SERVING: u8 = 0;
 const UNREACHABLE: u8 = 1;
@@ -58,19 +59,13 @@ pub(super) fn run(command: &StatusCommand, process: &mut Process) -> Result<u8, 
         Some(Ok(millis)) if millis > 0 => Duration::from_millis(millis),
         Some(_) => return Err("--timeout: must be a whole number of milliseconds, at least 1.".into()),
     };
-    let flags = Flags {
-        state_dir: command.state_dir.clone(),
-        env_file: command.env_file.clone(),
-        ..Flags::default()
+    let place = Place {
+        config: command.config.as_ref(),
+        state_dir: command.state_dir.as_ref(),
+        env_file: command.env_file.as_ref(),
     };
-    let sources = Sources {
-        file: command.config.as_deref().map(Path::new),
-        environment: &process.environment,
-        set: &[],
-        flags: &flags,
-        working_dir: &process.working_dir,
-        purpose: Purpose::Gateway,
-    };
+    let origin = Origin::at(&place, process);
+    let sources = origin.sources();
     let loaded = settings::load(&sources, settings::fresh_token(entropy()?))?;
     let status = look(&loaded, timeout, command.no_probe);
     let text = if command.json {

@@ -1,31 +1,30 @@
 //! `token`: says where the token is, shows it to a person, or makes a new one.
 
 use std::io::Write;
-use std::path::Path;
+use std::time::Duration;
 
 use portcullis_core::policy::token::Strength;
 use portcullis_core::secret::Secret;
 
 use super::commands::TokenCommand;
-use super::{Process, Refusal, entropy, logging, running, stdout_failed};
-use crate::settings::{self, AuthMode, Flags, Loaded, Purpose, Sources, TokenSource};
+use super::reload::{Origin, Place};
+use super::running::{self, Told};
+use super::{Process, Refusal, entropy, logging, stdout_failed};
+use crate::settings::{self, AuthMode, Loaded, TokenSource};
+
+/// How long a gateway may take to read the new token.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Carries the command out.
 pub(super) fn run(command: &TokenCommand, process: &mut Process) -> Result<(), Refusal> {
     logging::start(logging::level(false, None));
-    let flags = Flags {
-        state_dir: command.state_dir.clone(),
-        env_file: command.env_file.clone(),
-        ..Flags::default()
+    let place = Place {
+        config: command.config.as_ref(),
+        state_dir: command.state_dir.as_ref(),
+        env_file: command.env_file.as_ref(),
     };
-    let sources = Sources {
-        file: command.config.as_deref().map(Path::new),
-        environment: &process.environment,
-        set: &[],
-        flags: &flags,
-        working_dir: &process.working_dir,
-        purpose: Purpose::Gateway,
-    };
+    let origin = Origin::at(&place, process);
+    let sources = origin.sources();
     let loaded = settings::load(&sources, settings::fresh_token(entropy()?))?;
     let text = match command.action.as_deref() {
         None => shown(command, &loaded, process.is_terminal)?,
@@ -108,15 +107,16 @@ fn rotate(command: &TokenCommand, loaded: &Loaded) -> Result<String, Refusal> {
     let token = settings::fresh_token(entropy()?);
     settings::write_token_file(&file, &token)
         .map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
-    let told = running::reload(&loaded.state_dir);
+    let told = running::reload(&loaded.state_dir, PATIENCE);
     if command.json {
-        let object = serde_json::json!({"file": file.to_string_lossy(), "gatewayTold": told});
+        let object = serde_json::json!({"file": file.to_string_lossy(), "gatewayTold": told == Told::Taken});
         return Ok(format!("{object}\n"));
     }
-    let gateway = if told {
-        "The gateway that runs reads it now."
-    } else {
-        "No gateway runs with this state folder; the next one reads it."
+    let gateway = match told {
+        Told::Taken => "The gateway that runs asks for it from now on.",
+        Told::Refused => "The gateway that runs did not take it: its log says why. The old token holds there.",
+        Told::Silent => "The gateway that runs was told, and has not answered yet.",
+        Told::Nobody => "No gateway runs with this state folder; the next one reads it.",
     };
     Ok(format!("Gateway token file: {}\n{gateway}\n", file.display()))
 }

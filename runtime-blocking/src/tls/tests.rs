@@ -1,8 +1,20 @@
+use std::net::Ipv4Addr;
+use std::path::Path;
+
 use super::*;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ServerConfig, ServerConnection};
 
 fn pair(trusted: bool, name: &str) -> (TlsSession, ServerConnection) {
+    pair_with(|anchors| {
+        ClientTls::new(trusted.then(|| anchors.to_owned()))
+            .session(name)
+            .unwrap()
+    })
+}
+
+/// A server, and the client that is made for the file of its certificate.
+fn pair_with(client: impl FnOnce(&Path) -> TlsSession) -> (TlsSession, ServerConnection) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([String::from("peer.test")]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let anchors = folder.path().join("anchors.pem");
@@ -14,8 +26,7 @@ fn pair(trusted: bool, name: &str) -> (TlsSession, ServerConnection) {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let client = ClientTls::new(trusted.then_some(anchors)).session(name).unwrap();
-    (client, ServerConnection::new(Arc::new(config)).unwrap())
+    (client(&anchors), ServerConnection::new(Arc::new(config)).unwrap())
 }
 
 /// Moves bytes both ways until neither has any; what the server heard is the answer.
@@ -93,4 +104,20 @@ fn unusable_names_and_anchor_files_are_told() {
         .session("peer.test")
         .unwrap_err();
     assert!(fault.detail.contains("/nonexistent/anchors.pem"), "{fault}");
+}
+
+#[test]
+fn a_pinned_certificate_is_trusted_whatever_its_name_and_no_other_is() {
+    let here = || Ipv4Addr::LOCALHOST.into();
+    let (mut client, mut server) = pair_with(|file| pinned_session(file, here()).unwrap());
+    client.send(b"hello");
+    assert_eq!(settle(&mut client, &mut server, &mut Vec::new()).unwrap(), b"hello");
+    let (mut client, mut server) = pair_with(|file| {
+        let another = generate_simple_self_signed([String::from("peer.test")]).unwrap();
+        std::fs::write(file, another.cert.pem()).unwrap();
+        pinned_session(file, here()).unwrap()
+    });
+    let fault = settle(&mut client, &mut server, &mut Vec::new()).unwrap_err();
+    assert!(fault.detail.contains("another certificate"), "{fault}");
+    assert!(pinned_session(Path::new("/nonexistent/cert.pem"), here()).is_err());
 }

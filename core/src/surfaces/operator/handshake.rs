@@ -15,7 +15,7 @@ use super::shutdown;
 use super::wire::{
     ErrorCode, Hello, HelloFeatures, HelloPolicy, HelloServer, HelloSnapshot, PROTOCOL, RequestFrame, WireError,
 };
-use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, ClientName, Surface};
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Verdict;
 use crate::id::ConnId;
 use crate::limits::lockout::{Guesser, Scope};
@@ -51,7 +51,7 @@ impl Refused {
 /// A handshake that succeeded.
 pub(super) struct Accepted {
     pub(super) id: String,
-    pub(super) client: ClientName,
+    pub(super) client_id: String,
     pub(super) ready: Ready,
 }
 
@@ -119,14 +119,15 @@ pub(super) fn judge(
         requests: SlidingWindow::default(),
         in_flight: 0,
     };
-    let client = params.client_name();
-    cx.audit.push(AuditRecord {
-        client: Some(client.clone()),
-        ..record(conn, awaiting, AuditEvent::AuthOk, AuditOutcome::Ok)
-    });
+    if cx.settings.records(AuditEvent::AuthOk) {
+        cx.audit.push(AuditRecord {
+            client: Some(params.client_name()),
+            ..record(conn, awaiting, AuditEvent::AuthOk, AuditOutcome::Ok)
+        });
+    }
     Ok(Accepted {
         id: frame.id.into_owned(),
-        client,
+        client_id: params.client_id.into_owned(),
         ready,
     })
 }

@@ -16,15 +16,14 @@ use std::time::Duration;
 pub(super) use command::ControlCommand;
 use teller::{Streams, Teller};
 
-use super::bind::Listening;
-use super::reload::{self, Origin, Running};
-use super::{PreparedGateway, Process, Refusal, Runtime, bind, entropy, logging, running};
+use super::reload::{Origin, Running};
+use super::start::{Opened, open};
+use super::{PreparedGateway, Process, Refusal, Runtime, entropy, logging, running};
 use crate::remote::Ready;
 use crate::reporting::Reporter;
 use crate::settings::{self, Flags, Loaded, Purpose};
 use crate::signals::{Reload, SignalPlan};
 use crate::supervisor::{State, Supervisor};
-use crate::tls::ServerTls;
 
 /// How long commands under way may take when the process is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -97,26 +96,16 @@ fn origin(command: &ControlCommand, process: &Process) -> Origin {
 
 fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedGateway, Arc<Teller>), Refusal> {
     let origin = origin(command, process);
-    let mut loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?))?;
-    reload::settle(&loaded, origin.verbose);
-    let Listening {
+    let Opened {
+        mut loaded,
         listener,
         address,
-        allowed,
-    } = bind::listen(&loaded)?;
-    let tls = loaded.tls.as_ref().map(ServerTls::load).transpose();
-    let tls = tls.map_err(|why| Refusal::of_settings(format!("TLS cannot be used: {why}")))?;
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
-    }
-    for warning in allowed.warnings() {
-        log::warn!("{warning}");
-    }
+        tls,
+    } = open(&origin)?;
     origin.prepare(&mut loaded, address);
     // The folders come last: a start that is refused leaves nothing behind.
     let state_dir = make_folders(&loaded)?;
-    let running = running::mark(&state_dir, address)
-        .inspect_err(|error| log::warn!("the state folder cannot be marked: {error}"));
+    let running = running::marked(&state_dir, address);
     let supervisor = Supervisor::of(process.environment.get("NOTIFY_SOCKET").map(AsRef::as_ref));
     let teller = teller(command, process, &origin, address, tls.is_some());
     let settings = Arc::new(loaded.core.clone());
@@ -128,6 +117,7 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
         address,
         tls: tls.clone(),
     };
+    let reload = running::telling(running.as_ref(), Reload::new(move || current.reload()));
     let prepared = PreparedGateway {
         seed: entropy()?,
         listeners: vec![listener],
@@ -138,12 +128,12 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
             Ok(())
         }),
         signals: SignalPlan {
-            reload: Some(Reload::new(move || current.reload())),
+            reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
         },
         settings,
-        running: running.ok(),
+        running,
         reports: Reporter::new(move |report| reports.tell(report)),
     };
     Ok((prepared, teller))

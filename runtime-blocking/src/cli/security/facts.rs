@@ -1,7 +1,6 @@
 //! Gathers what the audit looks at: settings, token, files, firewall, the running gateway.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use portcullis_core::policy::token::Strength;
@@ -13,12 +12,11 @@ use serde_json::Value;
 
 use super::super::commands::SecurityCommand;
 use super::super::probe::Target;
+use super::super::reload::{Origin, Place};
 use super::super::running::{self, Live};
 use super::super::{Process, Refusal, bind, entropy};
 use crate::inspect::{firewall, permissions};
-use crate::settings::{
-    self, ConfigPath, Flags, Loaded, Purpose, SettingsFile, Sources, TOKEN_VARIABLES, TailscaleMode, TokenSource,
-};
+use crate::settings::{self, ConfigPath, Loaded, SettingsFile, TOKEN_VARIABLES, TailscaleMode, TokenSource};
 
 /// How long the running gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,19 +32,13 @@ pub(super) struct Ground {
 
 impl Ground {
     pub(super) fn read(command: &SecurityCommand, process: &Process) -> Result<Self, Refusal> {
-        let flags = Flags {
-            state_dir: command.state_dir.clone(),
-            env_file: command.env_file.clone(),
-            ..Flags::default()
+        let place = Place {
+            config: command.config.as_ref(),
+            state_dir: command.state_dir.as_ref(),
+            env_file: command.env_file.as_ref(),
         };
-        let sources = Sources {
-            file: command.config.as_deref().map(Path::new),
-            environment: &process.environment,
-            set: &[],
-            flags: &flags,
-            working_dir: &process.working_dir,
-            purpose: Purpose::Gateway,
-        };
+        let origin = Origin::at(&place, process);
+        let sources = origin.sources();
         let loaded = settings::load(&sources, settings::fresh_token(entropy()?))?;
         let file = loaded.file.clone().map(SettingsFile::open).transpose()?;
         Ok(Self {
