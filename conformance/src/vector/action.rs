@@ -308,6 +308,8 @@ pub struct Frame {
 pub enum Payload {
     /// Text in which `$ref:`, `$n` and the like are replaced.
     Text(String),
+    /// The same, filled with spaces up to so many bytes.
+    Padded(String, usize),
     /// Bytes as they are.
     Bytes(Vec<u8>),
 }

@@ -6,20 +6,16 @@ use super::TOKEN;
 use super::action::{Action, Body, ClosePattern, Frame, Payload, Request, ResponsePattern, Upgrade};
 use super::upstream::known;
 
-pub(super) fn message(opcode: u8, text: String) -> Action {
+pub(super) fn message(opcode: u8, text: &str, pad_to: Option<usize>) -> Action {
     Action::Frame(Frame {
         fin: true,
         rsv: 0,
         opcode,
-        payload: Payload::Text(text),
+        payload: Payload::Padded(text.to_owned(), pad_to.unwrap_or(0)),
         masked: true,
         length: None,
         length_bits: None,
     })
-}
-
-pub(super) fn padded(text: &str, size: Option<usize>) -> String {
-    format!("{text}{}", " ".repeat(size.unwrap_or(0).saturating_sub(text.len())))
 }
 
 pub(super) fn close(value: &Value) -> Result<Action, String> {
