@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use portcullis_core::http::{self, Limits, Response, ServerConnection, Status};
+use portcullis_core::http::{self, Fields, Limits, Response, ServerConnection, Status};
 use portcullis_core::id::ConnId;
 use portcullis_core::machine::{CloseHow, Input, Machine, Output};
 use portcullis_core::time::{Instant, Now};
@@ -78,7 +78,9 @@ impl Conn {
                 http::Event::Request(request) => match accept(&request) {
                     Ok(key) => {
                         let headers = [("Sec-WebSocket-Accept", key.as_str())];
-                        let Some(mut rest) = connection.switch_protocols("websocket", &headers, &mut self.out) else {
+                        let Some(mut rest) =
+                            connection.switch_protocols("websocket", Fields::of(&headers), &mut self.out)
+                        else {
                             return true;
                         };
                         let mut socket = Box::new(WebSocket::new(MAX_MESSAGE));
@@ -112,7 +114,7 @@ fn answer(connection: &mut ServerConnection, status: Status, headers: &[(&str, &
     connection.respond(
         &Response {
             status,
-            headers,
+            headers: Fields::of(headers),
             body: b"",
             date: now.wall,
         },

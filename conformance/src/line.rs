@@ -65,7 +65,11 @@ impl Line {
             Action::Upgrade(upgrade) => upgrade_request(upgrade),
             Action::Json(value) => frames::client_frame(1, bindings.fill(value)?.to_string().as_bytes()),
             Action::Frame(frame) => {
-                let payload = content(&frame.payload, bindings);
+                let mut payload = match &frame.payload {
+                    Payload::Text(text) => bindings.fill_text(text).into_bytes(),
+                    Payload::Bytes(bytes) => bytes.clone(),
+                };
+                payload.resize(payload.len().max(frame.pad_to), b' ');
                 self.close_sent |= frame.opcode == 8;
                 let first = if frame.fin { 0x80 } else { 0 } | frame.rsv << 4 | frame.opcode;
                 frames::encode(first, &payload, frame.masked, frame.length, frame.length_bits)
@@ -259,18 +263,6 @@ impl Line {
     }
 }
 
-fn content(payload: &Payload, bindings: &Bindings) -> Vec<u8> {
-    match payload {
-        Payload::Text(text) => bindings.fill_text(text).into_bytes(),
-        Payload::Padded(text, size) => {
-            let mut bytes = bindings.fill_text(text).into_bytes();
-            bytes.resize(bytes.len().max(*size), b' ');
-            bytes
-        }
-        Payload::Bytes(bytes) => bytes.clone(),
-    }
-}
-
 fn is_tick(arrival: &Arrival) -> bool {
     matches!(arrival, Arrival::Text(text) if serde_json::from_str::<Value>(text).is_ok_and(|frame| frame.get("event") == Some(&json!("tick"))))
 }
@@ -286,7 +278,10 @@ fn check_json(pattern: &Value, arrival: &Arrival, bindings: &mut Bindings) -> Re
 }
 
 fn check_message(text: bool, payload: &Payload, arrival: &Arrival, bindings: &Bindings) -> Result<(), String> {
-    let expected = content(payload, bindings);
+    let expected = match payload {
+        Payload::Text(text) => bindings.fill_text(text).into_bytes(),
+        Payload::Bytes(bytes) => bytes.clone(),
+    };
     let came = match arrival {
         Arrival::Text(came) if text => came.as_bytes(),
         Arrival::Binary(came) if !text => came,

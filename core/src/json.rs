@@ -48,6 +48,11 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 
+    /// Keys and values, as they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     /// Whether every key is one of these.
     #[must_use]
     pub fn has_only(&self, keys: &[&str]) -> bool {

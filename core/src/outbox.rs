@@ -12,6 +12,9 @@ use crate::websocket::{CloseCode, send};
 /// Why a client that takes too little is closed.
 pub const SLOW_CONSUMER: &str = "slow consumer";
 
+/// Room for most messages.
+const MESSAGE: usize = 256;
+
 /// The parcels of one input.
 #[derive(Debug)]
 pub struct Outbox {
@@ -73,6 +76,7 @@ impl Outbox {
             parcel.close = Some((CloseCode::POLICY, SLOW_CONSUMER.into()));
         }
         if parcel.close.is_none() {
+            parcel.bytes.reserve(MESSAGE);
             send::text_with(&mut parcel.bytes, write);
         }
     }
@@ -126,10 +130,9 @@ impl Outbox {
             .iter()
             .rposition(|parcel| parcel.conn == conn)
             .unwrap_or_else(|| {
-                let bytes = BytesMut::with_capacity(256);
                 self.parcels.push_back(Parcel {
                     conn,
-                    bytes,
+                    bytes: BytesMut::new(),
                     close: None,
                     answers: 0,
                     then_proceed: None,

@@ -39,14 +39,15 @@ impl Random {
         let mut number = u128::from_be_bytes(self.bytes());
         number = number & !(0xf << 76) | 0x4 << 76;
         number = number & !(0x3 << 62) | 0x2 << 62;
-        alloc::format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            number >> 96,
-            number >> 80 & 0xffff,
-            number >> 64 & 0xffff,
-            number >> 48 & 0xffff,
-            number & 0xffff_ffff_ffff
-        )
+        let mut text = String::with_capacity(36);
+        for (index, byte) in number.to_be_bytes().into_iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            text.extend(char::from_digit(u32::from(byte >> 4), 16));
+            text.extend(char::from_digit(u32::from(byte & 15), 16));
+        }
+        text
     }
 
     /// A token of 32 random bytes: 43 characters of base64url without padding.
@@ -64,6 +65,7 @@ impl fmt::Debug for Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn the_seed_determines_everything() {
@@ -81,6 +83,9 @@ mod tests {
             assert_eq!(uuid.len(), 36);
             assert_eq!(uuid.as_bytes()[14], b'4');
             assert!(b"89ab".contains(&uuid.as_bytes()[19]));
+            let groups: Vec<usize> = uuid.split('-').map(str::len).collect();
+            assert_eq!(groups, [8, 4, 4, 4, 12]);
+            assert!(uuid.bytes().all(|byte| b"-0123456789abcdef".contains(&byte)));
         }
         assert_eq!(random.token().len(), 43);
     }

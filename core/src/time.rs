@@ -52,6 +52,16 @@ impl Instant {
         Self(self.0.saturating_sub(micros(delay)))
     }
 
+    /// The first of two deadlines, each of which may be missing. Asked for with every input.
+    #[must_use]
+    pub fn first(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, None) => one,
+            (None, other) => other,
+        }
+    }
+
     /// How long after `earlier` this instant is; zero when it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

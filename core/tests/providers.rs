@@ -157,6 +157,36 @@ fn what_may_pass_is_asked_again_within_the_run() {
 }
 
 #[test]
+fn a_failure_that_may_pass_is_no_result_and_the_same_request_runs_again() {
+    let cut = format!("{HEAD}{}", piece("half"));
+    for broken in ["HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", cut.as_str()] {
+        let mut once = settings();
+        once.providers.kimi.retries = 0;
+        let mut world = ready(once);
+        let (client, id, first) = asked(&mut world);
+        world.bytes(first, broken.as_bytes());
+        world.read_closed(first);
+        world.settle();
+        let answer = &world.answers(client, &id)[0];
+        assert!(
+            answer.contains(r#""code":"UNAVAILABLE","message":"KimiProvider: "#),
+            "{answer}"
+        );
+        assert!(answer.contains(r#""retryable":true,"retryAfterMs":1000"#), "{answer}");
+        world.take_all(client);
+        let id = world.run(client, "k", MODEL);
+        world.settle();
+        let (second, request) = server(&world);
+        assert_ne!(first, second, "it is asked again");
+        assert!(!request.contains("half"), "no turn was kept: {request}");
+        world.bytes(second, format!("{HEAD}{}{DONE}", piece("well")).as_bytes());
+        world.settle();
+        assert!(world.answers(client, &id)[0].contains(r#""code":0,"stdout":"well""#));
+        world.end();
+    }
+}
+
+#[test]
 fn what_stops_a_program_stops_a_chat() {
     let mut world = ready(settings());
     let (client, id, conn) = asked(&mut world);

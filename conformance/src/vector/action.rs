@@ -295,6 +295,8 @@ pub struct Frame {
     pub opcode: u8,
     /// The payload.
     pub payload: Payload,
+    /// Spaces fill the payload up to so many bytes.
+    pub pad_to: usize,
     /// Whether it is masked, as a client must.
     pub masked: bool,
     /// A length to announce instead of the payload's own.
@@ -308,8 +310,6 @@ pub struct Frame {
 pub enum Payload {
     /// Text in which `$ref:`, `$n` and the like are replaced.
     Text(String),
-    /// The same, filled with spaces up to so many bytes.
-    Padded(String, usize),
     /// Bytes as they are.
     Bytes(Vec<u8>),
 }

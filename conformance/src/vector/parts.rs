@@ -6,12 +6,18 @@ use super::TOKEN;
 use super::action::{Action, Body, ClosePattern, Frame, Payload, Request, ResponsePattern, Upgrade};
 use super::upstream::known;
 
-pub(super) fn message(opcode: u8, text: &str, pad_to: Option<usize>) -> Action {
+pub(super) fn message(opcode: u8, text: String) -> Action {
+    padded(opcode, text, None)
+}
+
+/// A message that is filled with spaces up to so many bytes.
+pub(super) fn padded(opcode: u8, text: String, pad_to: Option<usize>) -> Action {
     Action::Frame(Frame {
+        pad_to: pad_to.unwrap_or(0),
         fin: true,
         rsv: 0,
         opcode,
-        payload: Payload::Padded(text.to_owned(), pad_to.unwrap_or(0)),
+        payload: Payload::Text(text),
         masked: true,
         length: None,
         length_bits: None,
@@ -43,6 +49,7 @@ pub(super) fn close(value: &Value) -> Result<Action, String> {
         masked: true,
         length: None,
         length_bits: None,
+        pad_to: 0,
     }))
 }
 
@@ -81,6 +88,7 @@ pub(super) fn frame(value: &Value) -> Result<Frame, String> {
         masked: flag("masked"),
         length: number("length"),
         length_bits: small("lengthBits"),
+        pad_to: 0,
     })
 }
 

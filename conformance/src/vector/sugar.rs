@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::action::{Action, ClosePattern};
 use super::parts::{
-    array, close, close_pattern, frame, message, patterns, payload, peer, request, response_pattern, unhex, upgrade,
+    array, close, close_pattern, frame, message, padded, patterns, payload, peer, request, response_pattern, unhex,
+    upgrade,
 };
 use super::{Step, TOKEN, house, upstream};
 
@@ -170,10 +171,10 @@ impl<'a> Written<'a> {
                 }
                 Action::Json(frame)
             }
-            "text" => message(1, self.string()?, self.pad_to),
-            "binary" => message(2, self.string()?, self.pad_to),
-            "ping" => message(9, self.string()?, None),
-            "pong" => message(10, self.string()?, None),
+            "text" => padded(1, self.string()?.to_owned(), self.pad_to),
+            "binary" => padded(2, self.string()?.to_owned(), self.pad_to),
+            "ping" => message(9, self.string()?.to_owned()),
+            "pong" => message(10, self.string()?.to_owned()),
             "close" => close(self.value)?,
             "frame" => Action::Frame(frame(self.value)?),
             _ => return Ok(None),

@@ -102,19 +102,15 @@ impl Journal {
 
     /// Takes a record in. Requests and connections are left out where the settings say so, repeated failures are sampled.
     pub fn record(&mut self, now: Now, calls: &mut Calls, mut record: AuditRecord) {
-        match record.event {
-            AuditEvent::ConnOpen | AuditEvent::ConnClose if !self.settings.connections => return,
-            AuditEvent::Request if !self.settings.requests => return,
-            AuditEvent::AuthFailed => {
-                let Some(left_out) = self
-                    .sampling
-                    .take(now.monotonic, record.ip.map(group).unwrap_or_default())
-                else {
-                    return;
-                };
-                record.count = (left_out > 0).then_some(left_out);
-            }
-            _ => {}
+        if !self.settings.wants(record.event) {
+            return;
+        }
+        if record.event == AuditEvent::AuthFailed {
+            let who = record.ip.map(group).unwrap_or_default();
+            let Some(left_out) = self.sampling.take(now.monotonic, who) else {
+                return;
+            };
+            record.count = (left_out > 0).then_some(left_out);
         }
         if self.waiting.len() >= MAX_WAITING {
             self.lost += 1;

@@ -3,17 +3,18 @@
 
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::http::{Method, Response, ServerConnection, Status};
+use crate::http::{Fields, Method, Preset, Response, ServerConnection, Status};
 use crate::json::write_string;
 use crate::settings::Settings;
 use crate::time::UnixMillis;
 
 /// Fields that keep a browser from doing more with an answer than reading it.
-pub(super) const SECURITY: [(&str, &str); 6] = [
+const SECURITY: [(&str, &str); 6] = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
@@ -30,10 +31,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// Writes answers.
 #[derive(Debug)]
 pub(super) struct Answers {
-    /// The quota of requests that a connection starts with, as text.
-    quota: String,
-    /// The value of `Strict-Transport-Security`, if it is sent.
-    hsts: Option<String>,
+    /// What an answer carries; the limits fields tell the quota of requests that a connection starts with.
+    served: Preset,
+    /// What an answer carries that says when to come back: nothing is left of the quota until then.
+    refused: Preset,
+    /// What a `101` carries.
+    upgraded: Preset,
 }
 
 /// An answer to a request.
@@ -160,65 +163,55 @@ impl<'a> Answer<'a> {
 
 impl Answers {
     pub(super) fn new(settings: &Settings) -> Self {
+        let hsts = settings.doors.strict_transport_security.as_deref();
+        let quota = settings.gateway.rate_limit_per_minute.to_string();
+        let preset = |limits: &[(&str, &str)]| {
+            let hsts = hsts.map(|value| (HSTS, value));
+            let fields = SECURITY.into_iter().chain(hsts).chain(limits.iter().copied());
+            Preset::new(&fields.collect::<Vec<_>>())
+        };
+        let limit = ("RateLimit-Limit", quota.as_str());
         Self {
-            quota: settings.gateway.rate_limit_per_minute.to_string(),
-            hsts: settings.doors.strict_transport_security.clone(),
+            served: preset(&[
+                limit,
+                ("RateLimit-Remaining", quota.as_str()),
+                ("RateLimit-Reset", "60"),
+            ]),
+            refused: preset(&[limit, ("RateLimit-Remaining", "0")]),
+            upgraded: preset(&[]),
         }
     }
 
-    /// Writes an answer. The limits fields tell the quota of requests that a connection starts with; on a refusal nothing is
-    /// left of it until the time to come back.
+    /// Writes an answer.
     pub(super) fn write(&self, http: &mut ServerConnection, answer: &Answer<'_>, date: UnixMillis, out: &mut BytesMut) {
-        let seconds = answer
-            .retry_after
-            .map(|after| after.as_millis().div_ceil(1_000).max(1).to_string());
-        let (remaining, reset) = match &seconds {
-            Some(seconds) => ("0", seconds.as_str()),
-            None => (self.quota.as_str(), "60"),
-        };
-        let [a, b, c, d, e, f] = SECURITY;
-        let mut fields = [
-            ("Content-Type", answer.media),
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-            ("RateLimit-Limit", self.quota.as_str()),
-            ("RateLimit-Remaining", remaining),
-            ("RateLimit-Reset", reset),
-            // Room for the three that not every answer has.
-            ("", ""),
-            ("", ""),
-            ("", ""),
-        ];
-        let mut used = 10;
-        let retry_after = seconds.as_deref().map(|seconds| ("Retry-After", seconds));
-        for field in [answer.extra, retry_after, self.hsts()].into_iter().flatten() {
-            if let Some(slot) = fields.get_mut(used) {
-                *slot = field;
-                used += 1;
-            }
-        }
-        let headers = fields.get(..used).unwrap_or_default();
         if answer.close {
             http.close_after_response();
         }
-        http.respond(
-            &Response {
+        let media = ("Content-Type", answer.media);
+        let mut respond = |headers: Fields<'_>| {
+            let response = Response {
                 status: answer.status,
                 headers,
                 body: &answer.body,
                 date,
-            },
-            out,
-        );
+            };
+            http.respond(&response, out);
+        };
+        match (answer.retry_after, answer.extra) {
+            (None, None) => respond(self.served.with(&[media])),
+            (None, Some(extra)) => respond(self.served.with(&[media, extra])),
+            (Some(after), extra) => {
+                let seconds = after.as_millis().div_ceil(1_000).max(1).to_string();
+                let come_back = [("RateLimit-Reset", seconds.as_str()), ("Retry-After", &seconds)];
+                let fields: Vec<_> = [media].into_iter().chain(come_back).chain(extra).collect();
+                respond(self.refused.with(&fields));
+            }
+        }
     }
 
-    /// The field that keeps browsers on TLS, if the settings want it.
-    pub(super) fn hsts(&self) -> Option<(&str, &str)> {
-        self.hsts.as_deref().map(|value| (HSTS, value))
+    /// The fields of the answer that ends HTTP on a connection.
+    pub(super) const fn upgraded<'a>(&'a self, each: &'a [(&'a str, &'a str)]) -> Fields<'a> {
+        self.upgraded.with(each)
     }
 }
 

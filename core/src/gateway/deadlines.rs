@@ -61,8 +61,7 @@ impl ConnectionDeadlines {
     }
 
     fn next(&self) -> Option<Instant> {
-        let timer = self.timer.map(|(_, at)| at);
-        [timer, self.gate].into_iter().flatten().min()
+        Instant::first(self.timer.map(|(_, at)| at), self.gate)
     }
 }
 

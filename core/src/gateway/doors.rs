@@ -107,14 +107,15 @@ impl Gateway {
                 "gateway.allowedNetworks",
             ));
         }
-        if !host::is_allowed(request.host(), doors) {
+        let host = request.host();
+        if !host::is_allowed(host, doors) {
             return Err(Shut::new(
                 Answer::refusal(Status::FORBIDDEN, host::REFUSAL_MESSAGE, host::REFUSAL_TYPE).closing(),
                 host::REFUSAL_TYPE,
                 "gateway.allowedHosts",
             ));
         }
-        self.try_origin(connection, request, route)?;
+        self.try_origin(connection.client, request, host, route)?;
         let secret_in_url = |query: &str| {
             query.split('&').any(|pair| {
                 let name = pair.split('=').next().unwrap_or_default();
@@ -134,7 +135,7 @@ impl Gateway {
     }
 
     /// Operator clients learn of a wrong origin after `connect`, as their protocol says.
-    fn try_origin(&self, connection: &Connection, request: &Request, route: Route) -> Result<(), Box<Shut>> {
+    fn try_origin(&self, client: Client, request: &Request, host: Option<&str>, route: Route) -> Result<(), Box<Shut>> {
         if matches!(route, Route::Operator | Route::Control) {
             return Ok(());
         }
@@ -147,7 +148,7 @@ impl Gateway {
             )
         })?;
         let rules = origin::Rules::of(&self.settings);
-        origin::judge(origin, request.host(), connection.client.is_local(), rules).map_err(|fault| {
+        origin::judge(origin, host, client.is_local(), rules).map_err(|fault| {
             Shut::new(
                 Answer::refusal(Status::FORBIDDEN, &alloc::format!("{fault}"), "origin_not_allowed"),
                 "origin_not_allowed",

@@ -82,7 +82,7 @@ impl Gateway {
     /// Every operator client is told that the gateway goes away, and whether it comes back.
     fn announce(&mut self, how: DrainHow) {
         for id in self.all_connections() {
-            if let Some(connection) = self.connections.get(&id)
+            if let Some(connection) = self.connections.get(id)
                 && let Stage::WebSocket(stage) = &connection.stage
                 && let Session::Operator(session) = &stage.session
             {
@@ -98,17 +98,15 @@ impl Gateway {
 
     /// Takes every step whose time has come: one may make the next possible, with no input between them.
     pub(super) fn drain_further(&mut self, now: Now) {
-        loop {
-            let before = self.draining;
-            self.drain_step(now);
-            if self.draining == before {
+        while let Some(before) = self.draining {
+            self.drain_step(now, before);
+            if self.draining == Some(before) {
                 return;
             }
         }
     }
 
-    fn drain_step(&mut self, now: Now) {
-        let Some(drain) = self.draining else { return };
+    fn drain_step(&mut self, now: Now, drain: Drain) {
         let idle = self.work() == 0;
         match drain.phase {
             Phase::Grace(until) if !idle && until <= now.monotonic => {
@@ -167,14 +165,17 @@ impl Gateway {
         for id in self.all_connections() {
             self.with(now, id, |gateway, connection| match &connection.stage {
                 Stage::WebSocket(_) => gateway.outbox.close(id, code, reason),
-                Stage::Http(_) | Stage::Flushing | Stage::Ended => gateway.flush_after(now, id, connection),
+                Stage::Http(_) | Stage::Flushing | Stage::Ended => {
+                    gateway.answer_last(now, id, connection);
+                    gateway.flush_after(now, id, connection);
+                }
             });
         }
     }
 
     /// In order of their names, so that the same inputs give the same outputs.
     fn all_connections(&self) -> Vec<ConnId> {
-        let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
+        let mut all: Vec<ConnId> = self.connections.names().collect();
         all.sort_unstable();
         all
     }

@@ -159,6 +159,7 @@ impl Gateway {
             Counted::No(TurnedAway::Stranger) => return Err(Answer::stranger()),
             Counted::Pending(_) | Counted::Open(_) => {}
         }
+        self.judge_doors(now, id, connection, request, route)?;
         // How large a tool call may be is looked at after the token.
         if let Stage::Http(stage) = &mut connection.stage
             && route != Route::Tools
@@ -170,7 +171,6 @@ impl Gateway {
             let body = br#"{"error":"Content Too Large"}"#;
             return Err(Answer::new(Status::CONTENT_TOO_LARGE, body).closing());
         }
-        self.judge_doors(now, id, connection, request, route)?;
         if matches!(
             route,
             Route::Health | Route::Live | Route::Ready | Route::Startup | Route::Metrics

@@ -16,6 +16,7 @@ mod http;
 mod outbound;
 mod probes;
 mod routes;
+mod table;
 mod telling;
 mod upgrade;
 mod websocket;
@@ -24,15 +25,13 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::hash::{BuildHasherDefault, Hasher};
-
-use hashbrown::HashMap;
 
 use answers::Answers;
 use connection::{Connection, Counted, Stage, TurnedAway};
 use deadlines::{Deadlines, Timer};
 use drain::Drain;
 use routes::Routes;
+use table::Table;
 
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Journal};
 use crate::auth::Authenticator;
@@ -81,8 +80,10 @@ pub struct Gateway {
     lost_calls: u32,
     /// The gateway ended before its last records were on disk.
     journal_lost: bool,
-    connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
+    connections: Table,
     deadlines: Deadlines,
+    /// When somebody wants to be looked at, as of the last input.
+    wake_at: Option<Instant>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
     reports: Vec<Report>,
@@ -136,8 +137,9 @@ impl Gateway {
             control,
             lost_calls: 0,
             journal_lost: false,
-            connections: HashMap::default(),
+            connections: Table::default(),
             deadlines: Deadlines::default(),
+            wake_at: None,
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
             outputs: VecDeque::new(),
             reports,
@@ -202,7 +204,8 @@ impl Gateway {
         };
         let mut connection = Box::new(Connection::new(peer, now.wall, counted));
         connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
-        self.keep(id, connection);
+        self.deadlines.schedule(id, &mut connection.deadlines);
+        self.connections.insert(id, connection);
     }
 
     /// A connection that is not kept: not a word is said on it.
@@ -235,8 +238,12 @@ impl Gateway {
         });
     }
 
-    /// Looks at the connections whose time has come, and at the surfaces' deadlines.
+    /// Looks at the connections whose time has come, and at the surfaces' deadlines. What this input set to a time that is
+    /// past already waits for the tick that follows at once.
     fn on_time(&mut self, now: Now) {
+        if self.wake_at.is_none_or(|at| at > now.monotonic) {
+            return;
+        }
         while let Some(id) = self.deadlines.pop_due(now.monotonic) {
             self.with(now, id, |gateway, connection| {
                 Deadlines::taken(&mut connection.deadlines);
@@ -320,7 +327,7 @@ impl Gateway {
 
     /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
     fn with(&mut self, now: Now, id: ConnId, act: impl FnOnce(&mut Self, &mut Connection)) {
-        let Some(mut connection) = self.connections.remove(&id) else {
+        let Some(mut connection) = self.connections.take(id) else {
             return;
         };
         act(self, &mut connection);
@@ -333,7 +340,21 @@ impl Gateway {
 
     fn keep(&mut self, id: ConnId, mut connection: Box<Connection>) {
         self.deadlines.schedule(id, &mut connection.deadlines);
-        self.connections.insert(id, connection);
+        self.connections.put_back(id, connection);
+    }
+
+    /// When somebody wants to be looked at.
+    fn next_deadline(&self) -> Option<Instant> {
+        let mut next = self.deadlines.next();
+        let mut or = |other| next = Instant::first(next, other);
+        or(self.operator.next_deadline());
+        or(self.next_drain_deadline());
+        or(self.exchanges.next_deadline());
+        or(self.fetches.next_deadline());
+        or(self.tools.next_deadline());
+        or(self.providers.next_deadline());
+        or(self.journal.as_ref().and_then(Journal::next_deadline));
+        next.filter(|at| *at < Instant::END)
     }
 
     /// The operator surface and what it may use.
@@ -380,8 +401,10 @@ impl Machine for Gateway {
         }
         self.on_time(now);
         loop {
-            self.outbound_events(now);
-            self.answer_tools(now);
+            if self.has_outbound_events() {
+                self.outbound_events(now);
+                self.answer_tools(now);
+            }
             self.release_control(now);
             self.drain_further(now);
             self.deliver(now);
@@ -392,6 +415,7 @@ impl Machine for Gateway {
         }
         self.outbound_outputs();
         self.tell(now);
+        self.wake_at = self.next_deadline();
     }
 
     fn poll(&mut self) -> Output {
@@ -406,19 +430,7 @@ impl Machine for Gateway {
                 clean: self.ended_clean(),
             };
         }
-        let deadlines = [
-            self.deadlines.next(),
-            self.operator.next_deadline(),
-            self.next_drain_deadline(),
-            self.exchanges.next_deadline(),
-            self.fetches.next_deadline(),
-            self.tools.next_deadline(),
-            self.providers.next_deadline(),
-            self.journal.as_ref().and_then(Journal::next_deadline),
-        ];
-        Output::Idle {
-            wake_at: deadlines.into_iter().flatten().min().filter(|at| *at < Instant::END),
-        }
+        Output::Idle { wake_at: self.wake_at }
     }
 }
 
@@ -427,27 +439,5 @@ impl core::fmt::Debug for Gateway {
         f.debug_struct("Gateway")
             .field("connections", &self.connections.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Hashes a [`ConnId`], which the runtime counts up: nobody else chooses it, so one multiplication is enough.
-#[derive(Default)]
-struct ConnHasher(u64);
-
-impl Hasher for ConnHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The golden ratio's bits spread neighbours over the table; the high half is what the table looks at first.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 ^= self.0 >> 32;
     }
 }

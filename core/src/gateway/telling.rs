@@ -86,8 +86,10 @@ impl Gateway {
             },
             Stage::Http(_) | Stage::Flushing | Stage::Ended => return,
         };
-        let facts = self.facts(id, connection, None, surface);
-        self.audit.push(facts.record(AuditEvent::ConnClose, AuditOutcome::Ok));
+        if self.settings.records(AuditEvent::ConnClose) {
+            let facts = self.facts(id, connection, None, surface);
+            self.audit.push(facts.record(AuditEvent::ConnClose, AuditOutcome::Ok));
+        }
     }
 
     /// An event of the gateway itself.
@@ -113,6 +115,10 @@ impl Gateway {
 
     /// Hands the reports over, those of each kind at a bounded rate, and the records to the journal.
     pub(super) fn tell(&mut self, now: Now) {
+        // Most inputs leave nothing to tell.
+        if self.audit.is_empty() && self.reports.is_empty() {
+            return;
+        }
         for record in self.audit.drain(..) {
             self.metrics.recorded(&record);
             if let Some(journal) = &mut self.journal {

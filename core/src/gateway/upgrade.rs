@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::BytesMut;
 
 use super::Gateway;
-use super::answers::{Answer, SECURITY};
+use super::answers::Answer;
 use super::connection::{Connection, Counted, Session, Stage, WebSocketStage};
 use super::deadlines::Timer;
 use super::routes::Route;
@@ -99,11 +99,9 @@ impl Gateway {
         let Stage::Http(stage) = &mut connection.stage else {
             return None;
         };
-        let mut fields = Vec::with_capacity(SECURITY.len() + 2);
-        fields.push(("Sec-WebSocket-Accept", accept));
-        fields.extend(SECURITY);
-        fields.extend(self.answers.hsts());
-        stage.http.switch_protocols("websocket", &fields, self.outbox.bytes(id))
+        let accept = [("Sec-WebSocket-Accept", accept)];
+        let fields = self.answers.upgraded(&accept);
+        stage.http.switch_protocols("websocket", fields, self.outbox.bytes(id))
     }
 
     /// The connection speaks WebSocket from here on.
@@ -145,7 +143,7 @@ impl Gateway {
     }
 
     fn operator_session(&mut self, now: Now, id: ConnId, connection: &Connection, request: &Request) -> Session {
-        if self.journal.is_some() {
+        if self.settings.records(AuditEvent::ConnOpen) {
             let facts = self.facts(id, connection, Some(request), Surface::Ws);
             self.audit.push(facts.record(AuditEvent::ConnOpen, AuditOutcome::Ok));
         }

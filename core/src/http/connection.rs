@@ -303,7 +303,7 @@ const _: () = assert!(size_of::<ServerConnection>() <= 160);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Response, Status};
+    use crate::http::{Fields, Response, Status};
     use crate::time::UnixMillis;
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
                 }
                 let response = Response {
                     status: Status::OK,
-                    headers: &[],
+                    headers: Fields::NONE,
                     body: b"",
                     date: UnixMillis(0),
                 };

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use bytes::BytesMut;
-//! use portcullis_core::http::{Event, Limits, Response, ServerConnection, Status};
+//! use portcullis_core::http::{Event, Fields, Limits, Response, ServerConnection, Status};
 //! use portcullis_core::time::UnixMillis;
 //!
 //! let mut connection = ServerConnection::new(Limits::default());
@@ -13,7 +13,7 @@
 //! connection.received(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
 //! let Event::Request(request) = connection.poll(&mut out) else { panic!("a whole request arrived") };
 //! assert_eq!(request.target().path(), "/health");
-//! let response = Response { status: Status::OK, headers: &[], body: b"well", date: UnixMillis(0) };
+//! let response = Response { status: Status::OK, headers: Fields::NONE, body: b"well", date: UnixMillis(0) };
 //! connection.respond(&response, &mut out);
 //! assert!(out.ends_with(b"Content-Length: 4\r\n\r\nwell"));
 //! ```
@@ -24,6 +24,7 @@ pub mod client;
 mod connection;
 mod date;
 mod fault;
+mod fields;
 mod framing;
 mod head;
 mod request;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 
 pub use connection::ServerConnection;
 pub use fault::PeerFault;
+pub use fields::{Fields, Preset};
 pub use request::{BodyKind, Headers, Method, Repeated, Request, Target, TargetForm, Version};
 pub use response::{Response, ResponseHead, Status};
 

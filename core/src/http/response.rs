@@ -1,11 +1,10 @@
-//! Responses, written: status line, fields, framing. What would break the framing (a line end in a value, a framing field
-//! from the caller) is a mistake of this program: asserted in debug builds, left out otherwise. This module holds no
-//! state; which framing a response gets is decided in `connection.rs`.
+//! Responses, written: status line, fields, framing. This module holds no state; which framing a response gets is decided in
+//! `connection.rs`, and which fields can be written in `fields.rs`.
 
 use bytes::{BufMut, BytesMut};
 
 use super::date::imf_fixdate;
-use super::scan::{first_control, is_token};
+use super::fields::Fields;
 use crate::time::UnixMillis;
 
 /// A status code.
@@ -98,8 +97,8 @@ impl Status {
 pub struct Response<'a> {
     /// The status.
     pub status: Status,
-    /// Fields, but for those that the layer writes: `Date`, `Content-Length`, `Transfer-Encoding`, `Connection`.
-    pub headers: &'a [(&'a str, &'a str)],
+    /// The fields.
+    pub headers: Fields<'a>,
     /// The body; only its length counts when the request was `HEAD`.
     pub body: &'a [u8],
     /// For the `Date` field.
@@ -111,11 +110,14 @@ pub struct Response<'a> {
 pub struct ResponseHead<'a> {
     /// The status.
     pub status: Status,
-    /// Fields, but for those that the layer writes: `Date`, `Content-Length`, `Transfer-Encoding`, `Connection`.
-    pub headers: &'a [(&'a str, &'a str)],
+    /// The fields.
+    pub headers: Fields<'a>,
     /// For the `Date` field.
     pub date: UnixMillis,
 }
+
+/// Room for a head without its owner's fields.
+pub(super) const HEAD: usize = 192;
 
 /// What the head says about the end of the message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,14 +143,9 @@ pub(super) enum ConnectionOption {
 
 /// Writes a whole head, its empty line included.
 pub(super) fn write_head(head: &ResponseHead<'_>, end: Delimiter, option: ConnectionOption, out: &mut BytesMut) {
-    let fields: usize = head
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 4)
-        .sum();
-    out.reserve(fields + 192);
+    out.reserve(HEAD + head.headers.len());
     write_status(head.status, out);
-    write_fields(head.headers, out);
+    head.headers.write(out);
     out.put_slice(b"Date: ");
     out.put_slice(&imf_fixdate(head.date));
     out.put_slice(match end {
@@ -167,11 +164,12 @@ pub(super) fn write_head(head: &ResponseHead<'_>, end: Delimiter, option: Connec
 }
 
 /// Writes a `101` and the caller's fields.
-pub(super) fn write_switching(protocol: &str, headers: &[(&str, &str)], out: &mut BytesMut) {
+pub(super) fn write_switching(protocol: &str, headers: Fields<'_>, out: &mut BytesMut) {
+    out.reserve(HEAD + headers.len());
     write_status(Status::SWITCHING_PROTOCOLS, out);
     out.put_slice(b"Connection: Upgrade\r\n");
-    write_fields(&[("Upgrade", protocol)], out);
-    write_fields(headers, out);
+    Fields::of(&[("Upgrade", protocol)]).write(out);
+    headers.write(out);
     out.put_slice(b"\r\n");
 }
 
@@ -208,31 +206,6 @@ fn write_status(status: Status, out: &mut BytesMut) {
     out.put_slice(b" ");
     out.put_slice(status.reason().as_bytes());
     out.put_slice(b"\r\n");
-}
-
-fn write_fields(headers: &[(&str, &str)], out: &mut BytesMut) {
-    for &(name, value) in headers {
-        let writable = is_writable(name, value);
-        debug_assert!(writable, "a response field {name:?} that cannot be written");
-        if writable {
-            out.put_slice(name.as_bytes());
-            out.put_slice(b": ");
-            out.put_slice(value.as_bytes());
-            out.put_slice(b"\r\n");
-        }
-    }
-}
-
-/// Whether a caller's field can be written: a token, text on one line, and not a field that is the layer's to write.
-pub(super) fn is_writable(name: &str, value: &str) -> bool {
-    let owned = match name.len() {
-        4 => name.eq_ignore_ascii_case("date"),
-        10 => name.eq_ignore_ascii_case("connection"),
-        14 => name.eq_ignore_ascii_case("content-length"),
-        17 => name.eq_ignore_ascii_case("transfer-encoding"),
-        _ => false,
-    };
-    !owned && is_token(name.as_bytes()) && first_control(value.as_bytes()).is_none()
 }
 
 fn write_decimal(number: usize, out: &mut BytesMut) {

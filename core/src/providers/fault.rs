@@ -59,6 +59,18 @@ impl ProviderFault {
     pub(super) const fn new(provider: ProviderKey, trouble: Trouble) -> Self {
         Self { provider, trouble }
     }
+
+    /// Whether the same question may be answered later: it was not refused, it did not come through.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self.trouble,
+            Trouble::EndedEarly
+                | Trouble::Busy
+                | Trouble::Cancelled
+                | Trouble::Outbound(ExchangeFault::Cancelled | ExchangeFault::Malformed(_))
+        ) || self.trouble.may_pass()
+    }
 }
 
 impl Trouble {

@@ -2,6 +2,8 @@
 
 use alloc::string::String;
 
+use crate::audit::AuditEvent;
+
 /// Where the journal is and how large it may become. [`Settings::audit`](super::Settings::audit) is `None` where there is none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditSettings {
@@ -27,6 +29,17 @@ impl AuditSettings {
             max_files: 5,
             connections: true,
             requests: true,
+        }
+    }
+
+    /// Whether such events are recorded at all. What happens often is asked for first, so that a record nobody wants is not
+    /// even made.
+    #[must_use]
+    pub const fn wants(&self, event: AuditEvent) -> bool {
+        match event {
+            AuditEvent::ConnOpen | AuditEvent::ConnClose => self.connections,
+            AuditEvent::Request => self.requests,
+            _ => true,
         }
     }
 }

@@ -20,6 +20,7 @@ pub use fetch::{FetchSettings, SourceSettings};
 pub use providers::{HealthProbe, Provider, ProviderKey, ProviderSettings};
 pub use tools::{CommandTool, ToolSettings};
 
+use crate::audit::AuditEvent;
 use crate::secret::Secret;
 
 /// The settings of a gateway.
@@ -240,6 +241,12 @@ impl Settings {
         raised.gateway.raise_to_floors();
         raised.operator.raise_to_floors();
         if raised == *self { self } else { Arc::new(raised) }
+    }
+
+    /// Whether a journal is kept that records such events.
+    #[must_use]
+    pub fn records(&self, event: AuditEvent) -> bool {
+        self.audit.as_ref().is_some_and(|audit| audit.wants(event))
     }
 }
 

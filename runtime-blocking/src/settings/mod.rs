@@ -39,6 +39,7 @@ pub use edit::{ConfigPath, REDACTED, SettingsFile};
 pub use environment::Environment;
 pub use finish::{Loaded, make_folders};
 pub use keys::table;
+pub(crate) use private_file::replace as write_private;
 pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems};
 pub use token::{TOKEN_VARIABLES, fresh as fresh_token, token_file, write_file as write_token_file};

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use super::super::MAX_DRAINED;
 use super::super::body::Body;
+use super::super::fields::Fields;
 use super::super::request::Version;
 use super::super::response::{self, ConnectionOption, Delimiter, Response, ResponseHead};
 use super::{Exchange, Reply, START, ServerConnection, Stage};
@@ -29,10 +30,11 @@ impl ServerConnection {
         } else {
             Delimiter::Length(body.len())
         };
+        let body = if head_only || status.is_bodiless() { &[] } else { body };
+        // Head and body in one piece of memory.
+        out.reserve(response::HEAD + headers.len() + body.len());
         response::write_head(&ResponseHead { status, headers, date }, end, option, out);
-        if !head_only && !status.is_bodiless() {
-            out.extend_from_slice(body);
-        }
+        out.extend_from_slice(body);
         self.responded();
     }
 
@@ -84,12 +86,7 @@ impl ServerConnection {
     /// connection has nothing to say: drop it. `None`, and nothing is written, unless a response to a wholly read
     /// HTTP/1.1 request is owed.
     #[must_use = "the bytes belong to the new protocol"]
-    pub fn switch_protocols(
-        &mut self,
-        protocol: &str,
-        headers: &[(&str, &str)],
-        out: &mut BytesMut,
-    ) -> Option<BytesMut> {
+    pub fn switch_protocols(&mut self, protocol: &str, headers: Fields<'_>, out: &mut BytesMut) -> Option<BytesMut> {
         match &self.stage {
             Stage::Exchange(exchange)
                 if exchange.reply == Reply::Owed && exchange.body.is_done() && exchange.version == Version::Http11 => {}

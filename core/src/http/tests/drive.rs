@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::BytesMut;
 
-use crate::http::{Event, Limits, PeerFault, Phase, Response, ResponseHead, ServerConnection, Status};
+use crate::http::{Event, Fields, Limits, PeerFault, Phase, Response, ResponseHead, ServerConnection, Status};
 use crate::time::UnixMillis;
 
 /// When the owner answers.
@@ -152,7 +152,9 @@ impl Drive {
                         has_body: request.has_body(),
                     });
                     if request.wants_upgrade("websocket") && !request.has_body() {
-                        let rest = self.connection.switch_protocols("websocket", &[], &mut self.out);
+                        let rest = self
+                            .connection
+                            .switch_protocols("websocket", Fields::NONE, &mut self.out);
                         self.seen
                             .push(Seen::Upgraded(rest.map(|rest| rest.to_vec()).unwrap_or_default()));
                         return;
@@ -162,7 +164,7 @@ impl Drive {
                     } else if self.plan == Plan::Stream {
                         let head = ResponseHead {
                             status: Status::OK,
-                            headers: &[],
+                            headers: Fields::NONE,
                             date: UnixMillis(0),
                         };
                         self.connection.respond_streaming(&head, &mut self.out);
@@ -199,7 +201,7 @@ impl Drive {
     pub(crate) fn respond(&mut self, status: Status) {
         let response = Response {
             status,
-            headers: &[("Server", "test")],
+            headers: Fields::of(&[("Server", "test")]),
             body: b"answer",
             date: UnixMillis(0),
         };

@@ -15,7 +15,7 @@ use super::shutdown;
 use super::wire::{
     ErrorCode, Hello, HelloFeatures, HelloPolicy, HelloServer, HelloSnapshot, PROTOCOL, RequestFrame, WireError,
 };
-use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, ClientName, Surface};
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::auth::Verdict;
 use crate::id::ConnId;
 use crate::limits::lockout::{Guesser, Scope};
@@ -51,7 +51,7 @@ impl Refused {
 /// A handshake that succeeded.
 pub(super) struct Accepted {
     pub(super) id: String,
-    pub(super) client: ClientName,
+    pub(super) client_id: String,
     pub(super) ready: Ready,
 }
 
@@ -81,6 +81,10 @@ pub(super) fn judge(
     } else {
         ours()
     };
+    // The switch loosens nothing for those who speak our own protocol.
+    if frame.is_traced && !matches!(&params, Ok(params) if params.dialect.is_some()) {
+        return Err(Refused::new("invalid", WireError::invalid("frame has unknown fields")));
+    }
     let params = params.map_err(|reason| refused(WireError::invalid(reason)))?;
     check_version(&params, &refused)?;
     check_credential(cx, conn, awaiting, &params).map_err(|(error, delay)| {
@@ -115,14 +119,15 @@ pub(super) fn judge(
         requests: SlidingWindow::default(),
         in_flight: 0,
     };
-    let client = params.client_name();
-    cx.audit.push(AuditRecord {
-        client: Some(client.clone()),
-        ..record(conn, awaiting, AuditEvent::AuthOk, AuditOutcome::Ok)
-    });
+    if cx.settings.records(AuditEvent::AuthOk) {
+        cx.audit.push(AuditRecord {
+            client: Some(params.client_name()),
+            ..record(conn, awaiting, AuditEvent::AuthOk, AuditOutcome::Ok)
+        });
+    }
     Ok(Accepted {
         id: frame.id.into_owned(),
-        client,
+        client_id: params.client_id.into_owned(),
         ready,
     })
 }

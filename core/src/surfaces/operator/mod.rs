@@ -285,7 +285,7 @@ impl Operator {
                     cx.reports.push(Report::Authenticated {
                         conn,
                         peer,
-                        client: accepted.client.id,
+                        client: accepted.client_id,
                     });
                     session.stage = Stage::Ready(Box::new(accepted.ready));
                 }
@@ -463,7 +463,7 @@ impl Operator {
     /// A fetch of this surface is over.
     pub fn fetch_event(&mut self, cx: &mut Context<'_>, fetch: FetchId, event: Result<Fetched, FetchFault>) {
         if let Some(run) = self.fetches.remove(&fetch) {
-            self.input_fetched(cx, run, event);
+            self.input_fetched(cx, run, fetch, event);
         }
     }
 
@@ -479,7 +479,7 @@ impl Operator {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let held = self.held.first_key_value().map(|((at, _), _)| *at);
-        [self.runs.next_deadline(), held].into_iter().flatten().min()
+        Instant::first(self.runs.next_deadline(), held)
     }
 
     /// A deadline passed.
@@ -580,7 +580,7 @@ fn count_request(
     if let Some(counters) = cx.metrics.operator_requests.get_mut(label) {
         counters.add(outcome, 1);
     }
-    if cx.settings.audit.as_ref().is_some_and(|audit| audit.requests) {
+    if cx.settings.records(AuditEvent::Request) {
         let done = match answered {
             Ok(()) => AuditOutcome::Ok,
             Err(error) if error.code == ErrorCode::Unavailable => AuditOutcome::Failed,

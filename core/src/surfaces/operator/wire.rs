@@ -20,6 +20,8 @@ pub(super) struct RequestFrame<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) method: Cow<'a, str>,
     pub(super) params: Option<&'a RawValue>,
+    /// It carries a `traceparent`.
+    pub(super) is_traced: bool,
 }
 
 impl<'a> RequestFrame<'a> {
@@ -32,21 +34,25 @@ impl<'a> RequestFrame<'a> {
             ObjectFault::NotAnObject => "frame must be an object",
             ObjectFault::Malformed => INVALID_JSON,
         })?;
-        let keys: &[&str] = if traced {
-            &["type", "id", "method", "params", "traceparent"]
-        } else {
-            &["type", "id", "method", "params"]
-        };
-        if !frame.has_only(keys) {
-            return Err("frame has unknown fields".into());
+        let (mut r#type, mut id, mut method, mut params, mut is_traced) = (None, None, None, None, false);
+        for (name, value) in frame.iter() {
+            match name {
+                "type" => r#type = Some(value),
+                "id" => id = Some(value),
+                "method" => method = Some(value),
+                "params" => params = Some(value),
+                "traceparent" if traced => is_traced = true,
+                _ => return Err("frame has unknown fields".into()),
+            }
         }
-        if frame.get("type").and_then(crate::json::string).as_deref() != Some("req") {
+        if r#type.and_then(crate::json::string).as_deref() != Some("req") {
             return Err("frame.type must be req".into());
         }
         Ok(Self {
-            id: fields::string(frame.get("id"), "id", 1, 200)?,
-            method: fields::string(frame.get("method"), "method", 1, 120)?,
-            params: frame.get("params"),
+            id: fields::string(id, "id", 1, 200)?,
+            method: fields::string(method, "method", 1, 120)?,
+            params,
+            is_traced,
         })
     }
 }

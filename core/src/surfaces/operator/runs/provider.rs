@@ -3,16 +3,21 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::work::stream;
 use super::{Flow, Run, RunKey, Step, Stop};
 use crate::effect::{Completion, Effect, ExitStatus, FaultKind, Outcome, OutputStream};
 use crate::id::ChatId;
 use crate::outbox::Upstream;
-use crate::providers::{Chat, ChatEvent, ChatMessage, Role};
+use crate::providers::{Chat, ChatEvent, ChatMessage, ProviderFault, Role};
 use crate::sessions::transcript::{self, Speaker};
 use crate::settings::AgentKind;
+use crate::surfaces::operator::wire::WireError;
 use crate::surfaces::operator::{Context, Operator};
+
+/// When a run whose provider failed may be asked for again.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Operator {
     /// Begins: with what the session's transcript holds, if there is a session.
@@ -91,7 +96,7 @@ impl Operator {
         match event {
             ChatEvent::Delta(text) => self.chat_told(cx, key, id, &text),
             ChatEvent::Done(_) => self.chat_ended(cx, key, id, None),
-            ChatEvent::Failed(fault) => self.chat_ended(cx, key, id, Some(fault.to_string())),
+            ChatEvent::Failed(fault) => self.chat_ended(cx, key, id, Some(fault)),
         }
     }
 
@@ -108,8 +113,9 @@ impl Operator {
         cx.outbox.proceed_when_taken(run.caller, Upstream::Chat(id));
     }
 
-    /// A provider that fails is to a run what a program is that says why on its error output and exits with 1.
-    fn chat_ended(&mut self, cx: &mut Context<'_>, key: RunKey, id: ChatId, failure: Option<String>) {
+    /// A provider that refuses is to a run what a program is that says why on its error output and exits with 1. One that
+    /// may answer later has not done the run: nothing of it is kept, and the same request runs again.
+    fn chat_ended(&mut self, cx: &mut Context<'_>, key: RunKey, id: ChatId, failure: Option<ProviderFault>) {
         self.runs.chats.remove(&id);
         self.drive(cx, key, |operator, cx, run| {
             run.chat = None;
@@ -117,8 +123,12 @@ impl Operator {
             if let Some(stop) = run.stop {
                 return Flow::End(Err(stop.error(cx)));
             }
+            if let Some(fault) = failure.as_ref().filter(|fault| fault.may_pass()) {
+                return Flow::End(Err(WireError::unavailable(fault.to_string()).retry_after(RETRY)));
+            }
             run.exit = Some(ExitStatus::Code(i32::from(failure.is_some())));
-            if let Some(text) = failure {
+            if let Some(fault) = failure {
+                let text = fault.to_string();
                 let chunk = run.output.push(OutputStream::Stderr, text.as_bytes());
                 stream(cx, run.caller, &run.run_id, OutputStream::Stderr, chunk);
             }
