@@ -26,6 +26,11 @@
 //! `core/examples/event_loop.rs` is that loop over plain non-blocking sockets.
 #![no_std]
 #![forbid(unsafe_code)]
+// What only an absent surface would use is compiled all the same.
+#![cfg_attr(
+    not(all(feature = "operator", feature = "control", feature = "relay", feature = "tools")),
+    allow(dead_code)
+)]
 
 extern crate alloc;
 
@@ -40,7 +45,7 @@ pub mod http;
 pub mod id;
 pub mod json;
 #[cfg(any(feature = "control", feature = "relay"))]
-mod jws;
+pub mod jws;
 #[cfg(feature = "control")]
 pub mod jwt;
 pub mod limits;
@@ -50,6 +55,7 @@ pub mod outbound;
 pub mod outbox;
 pub mod policy;
 pub mod providers;
+#[cfg(any(feature = "operator", feature = "tools"))]
 mod queries;
 pub mod random;
 pub mod report;

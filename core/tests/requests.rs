@@ -311,3 +311,67 @@ fn pages_whose_origin_is_not_allowed_share_their_guesses() {
         "a page of our own is not locked out"
     );
 }
+
+#[test]
+fn a_refusal_that_is_held_back_and_a_half_sent_call_are_answered_before_the_end() {
+    let mut world = ready();
+    let (guesser, sender, caller) = (world.connect(LOCAL), world.connect(LOCAL), world.connect(LOCAL));
+    world.bytes(
+        guesser,
+        get("/metrics", "Authorization: Bearer wrong-token\r\n").as_bytes(),
+    );
+    let half = call("health");
+    world.bytes(sender, &half.as_bytes()[..half.len() - 1]);
+    world.step(Input::Drain { how: DrainHow::Stop });
+    assert!(
+        written(&world, guesser).starts_with("HTTP/1.1 401 "),
+        "{}",
+        written(&world, guesser)
+    );
+    assert!(
+        written(&world, sender).starts_with("HTTP/1.1 503 "),
+        "{}",
+        written(&world, sender)
+    );
+    assert_eq!(written(&world, caller), "");
+    for conn in [guesser, sender, caller] {
+        world.gone(conn);
+    }
+    assert!(world.drained && world.ended_clean);
+}
+
+#[test]
+fn the_doors_come_before_the_size_of_a_body() {
+    let mut strict = settings();
+    strict.doors.check_host = true;
+    let mut world = World::new(strict);
+    let request = "POST /healthz HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 99999999\r\n\r\n";
+    let text = answer(&mut world, LOCAL, request);
+    assert!(
+        text.starts_with("HTTP/1.1 403 ") && text.contains("host_not_allowed"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_dialect_loosens_nothing_for_our_own_protocol() {
+    for (compat, versions, welcome) in [(true, (1, 1), false), (true, (4, 4), true), (false, (4, 4), false)] {
+        let mut settings = settings();
+        settings.doors.openclaw_compat = compat;
+        let mut world = World::new(settings);
+        world.settle();
+        let conn = world.connect(LOCAL);
+        world.bytes(conn, UPGRADE.as_bytes());
+        let client = r#"{"id":"c","version":"1","platform":"p","mode":"m"}"#;
+        let (min, max) = versions;
+        world.bytes(
+            conn,
+            &world::client::text(&format!(
+                r#"{{"type":"req","id":"h","method":"connect","traceparent":"00-1-1-0","params":{{"minProtocol":{min},"maxProtocol":{max},"client":{client},"auth":{{"token":"{TOKEN}"}}}}}}"#
+            )),
+        );
+        let text = written(&world, conn);
+        assert_eq!(text.contains("hello-ok"), welcome, "{compat} {versions:?} {text}");
+        assert_ne!(text.contains("frame has unknown fields"), welcome, "{text}");
+    }
+}

@@ -3,6 +3,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use portcullis_core::effect::Effect;
 use portcullis_core::settings::CommandTool;
 use world::{Ending, TOKEN, World, settings};
@@ -14,7 +16,7 @@ fn ready() -> World {
         description: String::new(),
         program: "slow".into(),
         args: Vec::new(),
-        timeout: std::time::Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
         max_output_bytes: 100,
         takes_action: false,
     }];
@@ -57,6 +59,32 @@ fn pipelined_calls_are_answered_in_their_order_without_further_input() {
     assert!(done < blocked[0] && text.matches("HTTP/1.1 ").count() == 3);
     assert!(world.running.is_empty(), "nothing is dialled");
     world.end();
+}
+
+/// A program on this machine that guesses is told late (HD-26), and told all the same when its request had a body.
+#[test]
+fn a_refusal_that_is_held_back_outlives_the_body_and_the_next_request_waits_for_it() {
+    for pieces in [1, 2] {
+        let mut world = ready();
+        let conn = world.connect("127.0.0.1:9");
+        let wrong = post(r#"{"tool":"health"}"#).replace(TOKEN, "a-wrong-token");
+        let good = post(r#"{"tool":"agent.list"}"#);
+        // The body in the same piece as the head, or later.
+        let (first, second) = wrong.split_at(wrong.len() - 10 * (pieces - 1));
+        world.bytes(conn, first.as_bytes());
+        world.bytes(conn, second.as_bytes());
+        world.bytes(conn, good.as_bytes());
+        let written = |world: &World| String::from_utf8(world.sockets[&conn].written.clone()).unwrap();
+        assert_eq!(written(&world), "", "nothing before its time");
+        world.advance(Duration::from_millis(250));
+        let text = written(&world);
+        assert!(text.starts_with("HTTP/1.1 401 Unauthorized"), "{text}");
+        assert!(
+            text.contains("HTTP/1.1 200 OK") && text.matches("HTTP/1.1 ").count() == 2,
+            "{text}"
+        );
+        world.end();
+    }
 }
 
 #[test]

@@ -32,6 +32,31 @@ pub struct SignalPlan {
     pub grace: Duration,
     /// Told that the gateway ends.
     pub supervisor: Supervisor,
+    /// Called when the first drain begins.
+    pub on_drain: Hook,
+}
+
+/// Something to be done once; nothing by default.
+#[derive(Default)]
+pub struct Hook(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Hook {
+    /// Does `what`.
+    pub fn new(what: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(what)))
+    }
+
+    fn call(&mut self) {
+        if let Some(what) = self.0.take() {
+            what();
+        }
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 impl Default for SignalPlan {
@@ -40,6 +65,7 @@ impl Default for SignalPlan {
             reload: None,
             grace: Duration::from_secs(30),
             supervisor: Supervisor::default(),
+            on_drain: Hook::default(),
         }
     }
 }
@@ -107,6 +133,7 @@ pub fn heed(remote: Remote, mut plan: SignalPlan) -> io::Result<()> {
                 match drains {
                     1 => {
                         plan.supervisor.tell(State::Stopping);
+                        plan.on_drain.call();
                         remote.drain(meaning(signal));
                         end_late(plan.grace);
                     }

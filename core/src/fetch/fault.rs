@@ -81,10 +81,21 @@ impl FetchFault {
             Self::Denied { .. } => AuditOutcome::Denied,
             Self::Rejected { .. } => AuditOutcome::Failed,
         };
-        let mut record = AuditRecord::new(self.record(), outcome).because(String::from(self.text()));
+        let mut record = AuditRecord::new(self.record(), outcome).because(String::from(recorded(self.text())));
         record.target = self.target().map(String::from);
         record
     }
+}
+
+/// The text without the words of the server that was asked: it may repeat the path, the query, or anything else.
+fn recorded(text: &str) -> &str {
+    const STATUS: &str = "Failed to fetch: ";
+    let end = match (text.strip_prefix(STATUS), text.find(" MIME type: ")) {
+        (Some(rest), _) if rest.starts_with(|c: char| c.is_ascii_digit()) => STATUS.len() + 3,
+        (_, Some(at)) => at + " MIME type".len(),
+        _ => text.len(),
+    };
+    text.get(..end).unwrap_or(text)
 }
 
 impl fmt::Display for FetchFault {
@@ -94,3 +105,25 @@ impl fmt::Display for FetchFault {
 }
 
 impl core::error::Error for FetchFault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_holds_no_words_of_the_server() {
+        for (told, recorded) in [
+            ("Failed to fetch: 404 /private?token=x", "Failed to fetch: 404"),
+            ("Failed to fetch: 404", "Failed to fetch: 404"),
+            ("Failed to fetch: cannot connect", "Failed to fetch: cannot connect"),
+            (
+                "Unsupported file MIME type: text/my-secret",
+                "Unsupported file MIME type",
+            ),
+            ("Too many redirects (limit: 3)", "Too many redirects (limit: 3)"),
+        ] {
+            let record = FetchFault::rejected(told, None).audit();
+            assert_eq!(record.reason.as_deref(), Some(recorded));
+        }
+    }
+}

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 pub use self::fault::FetchFault;
 use self::hops::{Hops, Step};
-pub use self::sources::{check_count, check_inline};
+pub use self::sources::{check_count, check_inline, check_url};
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome};
 use crate::http::Method;

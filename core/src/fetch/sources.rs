@@ -39,6 +39,14 @@ fn check_enabled(kind: SourceKind, settings: &FetchSettings) -> Result<(), Fetch
     }
 }
 
+/// Judges a URL without fetching it: every rule that can be judged before its name is resolved.
+///
+/// # Errors
+/// What [`super::Fetches::start`] would tell.
+pub fn check_url(kind: SourceKind, url: &str, settings: &FetchSettings) -> Result<(), FetchFault> {
+    super::hops::Hops::begin(kind, url, kind.settings(settings)).map(drop)
+}
+
 /// Judges a source whose bytes came with the request, and tells its media type: of an image what its bytes are.
 ///
 /// # Errors

@@ -128,7 +128,7 @@ impl Gateway {
 
     /// The connection is gone: nothing of it is kept.
     pub(super) fn gone(&mut self, now: Now, id: ConnId) {
-        let Some(mut connection) = self.connections.remove(&id) else {
+        let Some(mut connection) = self.connections.remove(id) else {
             return;
         };
         self.retire(now, id, &mut connection, Stage::Ended);

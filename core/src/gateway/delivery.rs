@@ -14,7 +14,7 @@ impl Gateway {
     pub(super) fn deliver(&mut self, now: Now) {
         while let Some(parcel) = self.outbox.take() {
             let id = parcel.conn;
-            match self.connections.remove(&id) {
+            match self.connections.take(id) {
                 Some(mut connection) => {
                     self.deliver_to(now, &mut connection, parcel);
                     self.keep(id, connection);
@@ -29,7 +29,7 @@ impl Gateway {
         }
         while let Some(conn) = self.flush.pop() {
             // The peer's end can only be seen by reading.
-            if let Some(connection) = self.connections.get_mut(&conn)
+            if let Some(connection) = self.connections.get_mut(conn)
                 && core::mem::take(&mut connection.reading_paused)
             {
                 self.outputs.push_back(Output::ResumeReading { conn });
@@ -92,12 +92,12 @@ impl Gateway {
     /// The socket took some bytes.
     pub(super) fn sent(&mut self, now: Now, id: ConnId, bytes: usize) {
         self.relay_sent(now, id, bytes);
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         connection.unsent = connection.unsent.saturating_sub(bytes);
         if !connection.held.is_empty() || connection.reading_paused {
-            let Some(mut connection) = self.connections.remove(&id) else {
+            let Some(mut connection) = self.connections.take(id) else {
                 return;
             };
             self.release_upstreams(&mut connection);
@@ -110,7 +110,7 @@ impl Gateway {
                 connection.reading_paused = false;
                 self.outputs.push_back(Output::ResumeReading { conn: id });
             }
-            self.connections.insert(id, connection);
+            self.connections.put_back(id, connection);
         }
     }
 

@@ -86,7 +86,7 @@ impl Gateway {
     /// Every operator client is told that the gateway goes away, and whether it comes back.
     fn announce(&mut self, how: DrainHow) {
         for id in self.all_connections() {
-            if let Some(connection) = self.connections.get(&id)
+            if let Some(connection) = self.connections.get(id)
                 && let Stage::WebSocket(stage) = &connection.stage
                 && let Session::Operator(session) = &stage.session
             {
@@ -176,6 +176,7 @@ impl Gateway {
                 Stage::WebSocket(_) => gateway.outbox.close(id, code, reason),
                 Stage::Http(_) | Stage::Flushing | Stage::Ended => {
                     gateway.close_relay(now, id, connection);
+                    gateway.answer_last(now, id, connection);
                     gateway.flush_after(now, id, connection);
                 }
             });
@@ -184,7 +185,7 @@ impl Gateway {
 
     /// In order of their names, so that the same inputs give the same outputs.
     fn all_connections(&self) -> Vec<ConnId> {
-        let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
+        let mut all: Vec<ConnId> = self.connections.names().collect();
         all.sort_unstable();
         all
     }

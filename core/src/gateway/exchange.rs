@@ -169,6 +169,19 @@ impl Gateway {
         }
     }
 
+    /// The connection is closed before its time: a refusal that is held back is told now, and who still sends a body learns
+    /// that the gateway goes away.
+    pub(super) fn answer_last(&mut self, now: Now, id: ConnId, connection: &mut Connection) {
+        let Stage::Http(stage) = &mut connection.stage else {
+            return;
+        };
+        match core::mem::take(&mut stage.exchange) {
+            Exchange::Held(answer) => self.answer(now, id, connection, &answer),
+            Exchange::Collecting(_) => self.answer(now, id, connection, &Answer::draining()),
+            other => stage.exchange = other,
+        }
+    }
+
     /// Whoever sends more requests than are taken is not read from.
     pub(super) fn pause_requests(&mut self, id: ConnId, connection: &mut Connection) {
         if !connection.reading_paused && connection.is_backed_up() {
@@ -233,7 +246,7 @@ impl Gateway {
 pub(super) fn collect(exchange: &mut Exchange, piece: &Bytes) {
     match exchange {
         Exchange::Collecting(call) => call.body.extend_from_slice(piece),
-        Exchange::RelayBody(whole) => whole.body.extend_from_slice(piece),
+        Exchange::RelayBody(whole) => whole.push(piece),
         _ => {}
     }
 }

@@ -160,6 +160,7 @@ impl Gateway {
             Counted::No(TurnedAway::Stranger) => return Err(Answer::stranger()),
             Counted::Pending(_) | Counted::Open(_) => {}
         }
+        self.judge_doors(now, id, connection, request, route)?;
         // How large a tool call or a request for the relay may be is looked at after the token.
         if let Stage::Http(stage) = &mut connection.stage
             && !matches!(route, Route::Tools | Route::Relay)
@@ -171,7 +172,6 @@ impl Gateway {
             let body = br#"{"error":"Content Too Large"}"#;
             return Err(Answer::new(Status::CONTENT_TOO_LARGE, body).closing());
         }
-        self.judge_doors(now, id, connection, request, route)?;
         if matches!(
             route,
             Route::Health | Route::Live | Route::Ready | Route::Startup | Route::Metrics

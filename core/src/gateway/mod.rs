@@ -15,8 +15,13 @@ mod figures;
 mod http;
 mod outbound;
 mod probes;
+#[cfg(feature = "relay")]
+mod relay;
+#[cfg(not(feature = "relay"))]
+#[path = "absent_relay.rs"]
 mod relay;
 mod routes;
+mod table;
 mod telling;
 mod upgrade;
 mod websocket;
@@ -25,9 +30,6 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::hash::{BuildHasherDefault, Hasher};
-
-use hashbrown::HashMap;
 
 use answers::Answers;
 use connection::{Connection, Counted, Stage, TurnedAway};
@@ -35,6 +37,7 @@ use deadlines::{Deadlines, Timer};
 use drain::Drain;
 use exchange::Exchange;
 use routes::Routes;
+use table::Table;
 
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Journal};
 use crate::auth::Authenticator;
@@ -88,7 +91,7 @@ pub struct Gateway {
     lost_calls: u32,
     /// The gateway ended before its last records were on disk.
     journal_lost: bool,
-    connections: HashMap<ConnId, Box<Connection>, BuildHasherDefault<ConnHasher>>,
+    connections: Table,
     deadlines: Deadlines,
     /// When somebody wants to be looked at, as of the last input.
     wake_at: Option<Instant>,
@@ -148,7 +151,7 @@ impl Gateway {
             relay_waiting: 0,
             lost_calls: 0,
             journal_lost: false,
-            connections: HashMap::default(),
+            connections: Table::default(),
             deadlines: Deadlines::default(),
             wake_at: None,
             outbox: Outbox::new(settings.gateway.max_buffered_bytes),
@@ -224,7 +227,8 @@ impl Gateway {
         };
         let mut connection = Box::new(Connection::new(peer, now.wall, counted, self.routes.head_limits()));
         connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
-        self.keep(id, connection);
+        self.deadlines.schedule(id, &mut connection.deadlines);
+        self.connections.insert(id, connection);
     }
 
     /// A connection that is not kept: not a word is said on it.
@@ -360,7 +364,7 @@ impl Gateway {
 
     /// Does something with a connection while it is out of the table, hands over what that caused for it, and puts it back.
     fn with(&mut self, now: Now, id: ConnId, act: impl FnOnce(&mut Self, &mut Connection)) {
-        let Some(mut connection) = self.connections.remove(&id) else {
+        let Some(mut connection) = self.connections.take(id) else {
             return;
         };
         act(self, &mut connection);
@@ -373,7 +377,7 @@ impl Gateway {
 
     fn keep(&mut self, id: ConnId, mut connection: Box<Connection>) {
         self.deadlines.schedule(id, &mut connection.deadlines);
-        self.connections.insert(id, connection);
+        self.connections.put_back(id, connection);
     }
 
     /// When somebody wants to be looked at.
@@ -474,27 +478,5 @@ impl core::fmt::Debug for Gateway {
         f.debug_struct("Gateway")
             .field("connections", &self.connections.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Hashes a [`ConnId`], which the runtime counts up: nobody else chooses it, so one multiplication is enough.
-#[derive(Default)]
-struct ConnHasher(u64);
-
-impl Hasher for ConnHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The golden ratio's bits spread neighbours over the table; the high half is what the table looks at first.
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 ^= self.0 >> 32;
     }
 }

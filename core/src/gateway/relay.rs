@@ -32,7 +32,14 @@ pub(super) struct RelayRequest {
     request: Request,
     admitted: Admitted,
     asked: Asked,
-    pub(super) body: BytesMut,
+    body: BytesMut,
+}
+
+impl RelayRequest {
+    /// A piece of the body arrived; how much may is the connection's business.
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.body.extend_from_slice(piece);
+    }
 }
 
 /// What is kept of a request until it is answered.
@@ -448,7 +455,7 @@ impl Gateway {
         if self.relay.is_none() {
             return;
         }
-        match self.connections.get(&id).map(|connection| &connection.stage) {
+        match self.connections.get(id).map(|connection| &connection.stage) {
             Some(Stage::Http(stage)) if matches!(stage.exchange, Exchange::Streaming) => {
                 if let Some(relay) = &mut self.relay {
                     relay.stream_sent(id, bytes);

@@ -64,6 +64,7 @@ enum ControlPaths {
 impl Routes {
     pub(super) fn new(settings: &Settings) -> Self {
         let control = match &settings.control {
+            _ if !cfg!(feature = "control") => ControlPaths::Off,
             None => ControlPaths::Off,
             Some(control) if control.paths.is_empty() => ControlPaths::All,
             Some(control) => ControlPaths::These(control.paths.clone()),
@@ -72,8 +73,9 @@ impl Routes {
             operator: settings.gateway.path.clone(),
             root_is_operator: settings.doors.openclaw_compat,
             control,
-            control_alone: settings.control.as_ref().is_some_and(|control| control.standalone),
-            has_relay: settings.relay.is_some(),
+            control_alone: cfg!(feature = "control")
+                && settings.control.as_ref().is_some_and(|control| control.standalone),
+            has_relay: cfg!(feature = "relay") && settings.relay.is_some(),
             relay_alone: settings
                 .relay
                 .as_ref()
@@ -107,7 +109,7 @@ impl Routes {
             "/startup" | "/startupz" => Route::Startup,
             _ if self.control_alone => Route::Control,
             "/metrics" => Route::Metrics,
-            "/tools/invoke" => Route::Tools,
+            "/tools/invoke" if cfg!(feature = "tools") => Route::Tools,
             _ if self.is_operator(path) => Route::Operator,
             _ if self.is_control(path) => Route::Control,
             _ => self.rest(),
@@ -138,7 +140,7 @@ impl Routes {
     }
 
     fn is_operator(&self, path: &str) -> bool {
-        path == self.operator || (self.root_is_operator && path == "/")
+        cfg!(feature = "operator") && (path == self.operator || (self.root_is_operator && path == "/"))
     }
 
     fn is_control(&self, path: &str) -> bool {

@@ -70,7 +70,9 @@ pub(super) fn loopback_auth_missing(facts: &Facts<'_>, found: &mut Vec<Finding>)
 }
 
 pub(super) fn token_missing(facts: &Facts<'_>, found: &mut Vec<Finding>) {
-    if facts.settings.auth.tokens.is_some() && facts.token.source.is_none() {
+    // Where a proxy says who somebody is, a token is an extra.
+    let asked_for = facts.settings.auth.tokens.is_some() && facts.settings.auth.proxy_identity.is_none();
+    if asked_for && facts.token.source.is_none() {
         found.push(
             Finding::new(
                 "gateway.token_missing",

@@ -84,6 +84,17 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The same, of a gateway that was about to start.
+    fn not_started(Problems(problems): Problems) -> Self {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        Self::of_settings(format!(
+            "The settings have mistakes; the gateway was not started:{}",
+            lines.concat()
+        ))
+    }
+}
+
 impl From<String> for Refusal {
     fn from(text: String) -> Self {
         Self { text, status: FAILURE }
@@ -192,7 +203,7 @@ fn printed(process: &mut Process, text: &str) -> Result<(), Refusal> {
 }
 
 fn stdout_failed(error: &io::Error) -> String {
-    format!("Error: standard output cannot be written: {error}")
+    format!("standard output cannot be written: {error}")
 }
 
 fn entropy() -> Result<Seed, String> {

@@ -1,6 +1,6 @@
 //! Whether a gateway runs over a state folder, and which process it is: a file with its number, locked as long as it runs.
 //! A number in a file that nobody has locked means nothing. A third line counts how often the settings were read again, so
-//! that whoever asked for it can wait until it is done.
+//! that whoever asked for it can wait until it is done; a fourth says whether it drains, when it takes no connections.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -12,7 +12,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::signals::Reload;
+use crate::signals::{Hook, Reload};
+
+/// The fourth line, either as long as the other.
+const SERVING: &str = "serving \n";
+const DRAINING: &str = "draining\n";
 
 fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("gateway.pid")
@@ -35,7 +39,7 @@ pub(super) fn mark(state_dir: &Path, address: SocketAddr) -> io::Result<Mark> {
             file.set_len(0)?;
             file.rewind()?;
             let head = format!("{}\n{address}\n", std::process::id());
-            write!(file, "{head}{}", line(0, true))?;
+            write!(file, "{head}{}{SERVING}", line(0, true))?;
             let at = head.len() as u64;
             Ok(Mark { file, at: Some(at) })
         }
@@ -70,6 +74,23 @@ impl Mark {
     }
 }
 
+impl Mark {
+    /// What writes down that the gateway drains.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn drains(&self) -> io::Result<impl FnOnce() + Send + Sync + use<>> {
+        let (file, at) = (self.file.try_clone()?, self.at);
+        Ok(move || {
+            let Some(at) = at else { return };
+            let at = at.saturating_add(line(0, true).len() as u64);
+            if let Err(error) = file.write_all_at(DRAINING.as_bytes(), at) {
+                log::warn!("other commands cannot see that this gateway drains: {error}");
+            }
+        })
+    }
+}
+
 /// The same; that it cannot be done is told in the log, and stops nothing.
 pub(super) fn marked(state_dir: &Path, address: SocketAddr) -> Option<Mark> {
     mark(state_dir, address)
@@ -85,6 +106,14 @@ pub(super) fn telling(mark: Option<&Mark>, reload: Reload) -> Reload {
     }
 }
 
+/// What says so when a drain begins.
+pub(super) fn draining(mark: Option<&Mark>) -> Hook {
+    match mark.and_then(|mark| mark.drains().ok()) {
+        Some(says) => Hook::new(says),
+        None => Hook::default(),
+    }
+}
+
 /// Always as long as any other, so that it can be written over.
 fn line(count: u32, accepted: bool) -> String {
     format!("{count:010} {}\n", if accepted { "taken  " } else { "refused" })
@@ -96,6 +125,8 @@ pub(super) struct Live {
     pub(super) pid: i32,
     /// Where it listens.
     pub(super) address: SocketAddr,
+    /// Whether it is about to end, and takes no connections any more.
+    pub(super) drains: bool,
 }
 
 /// The gateway that runs over this folder, if there is one.
@@ -104,6 +135,7 @@ pub(super) fn live(state_dir: &Path) -> Option<Live> {
     Some(Live {
         pid: found.pid.as_raw_nonzero().get(),
         address: found.address?,
+        drains: found.drains,
     })
 }
 
@@ -113,6 +145,7 @@ struct Found {
     address: Option<SocketAddr>,
     /// The line about reloads.
     reloads: Option<String>,
+    drains: bool,
 }
 
 /// The process that runs over this folder, if there is one, and where it listens.
@@ -129,6 +162,7 @@ fn find(state_dir: &Path) -> Option<Found> {
         pid,
         address: lines.next().and_then(|line| line.trim().parse().ok()),
         reloads: lines.next().map(|line| line.trim().to_owned()),
+        drains: lines.next().is_some_and(|line| line.trim() == DRAINING.trim()),
     })
 }
 
@@ -182,6 +216,7 @@ mod tests {
             pid: rustix::process::getpid(),
             address: Some(address),
             reloads: Some(reloads.into()),
+            drains: false,
         };
         assert_eq!(find(folder.path()), Some(found("0000000000 taken")));
         let mut reloaded = running.reloads().unwrap();
@@ -195,6 +230,12 @@ mod tests {
             .reloads()
             .unwrap()(false);
         assert_eq!(find(folder.path()), Some(found("0000000002 taken")));
+        running.drains().unwrap()();
+        let drains = Found {
+            drains: true,
+            ..found("0000000002 taken")
+        };
+        assert_eq!(find(folder.path()), Some(drains));
         drop((running, reloaded));
         assert_eq!(find(folder.path()), None);
         assert_eq!(reload(folder.path(), Duration::from_secs(1)), Told::Nobody);

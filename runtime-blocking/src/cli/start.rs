@@ -91,7 +91,7 @@ pub(super) struct Opened {
 
 /// Reads the settings and opens the listener, or says what is wrong; tells what a person should know.
 pub(super) fn open(origin: &Origin) -> Result<Opened, Refusal> {
-    let loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?))?;
+    let loaded = settings::load(&origin.sources(), settings::fresh_token(entropy()?)).map_err(Refusal::not_started)?;
     reload::settle(&loaded, origin.verbose);
     let Listening {
         listener,
@@ -156,6 +156,7 @@ fn prepare(command: &GatewayCommand, process: &mut Process) -> Result<PreparedGa
             reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
+            on_drain: running::draining(running.as_ref()),
         },
         settings,
         running,

@@ -136,6 +136,11 @@ fn ask(status: &mut Status, loaded: &Loaded, live: &Live, timeout: Duration) {
             status.state = "degraded";
             status.error = Some(format!("GET /readyz was answered {}", answer.status));
         }
+        // It takes no new connections then: nobody is left to be asked.
+        Err(_) if live.drains => {
+            status.state = "draining";
+            return;
+        }
         Err(why) => {
             status.state = "unreachable";
             status.error = Some(why);

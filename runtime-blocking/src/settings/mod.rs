@@ -40,6 +40,7 @@ pub use edit::{ConfigPath, REDACTED, SettingsFile};
 pub use environment::Environment;
 pub use finish::{Loaded, make_folders};
 pub use keys::table;
+pub(crate) use private_file::replace as write_private;
 pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems};
 pub use relay::{RelayChoices, RelayFlags, read_relay};

@@ -13,7 +13,8 @@ const MAX_BYTES: u64 = 65_536;
 /// Names tried for a temporary file, in case one was left behind by a crash.
 const ATTEMPTS: u32 = 16;
 
-/// Reads a file that only its owner, the user of this process, can read or write. `None`: it is not there.
+/// Reads a file that only its owner, the user of this process, can read or write. `None`: it is not there. The administrator
+/// may look at a service's files: for root the owner of the folder is as good.
 ///
 /// # Errors
 /// What is wrong with it and what to do about it.
@@ -36,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, String> {
     if !meta.is_file() {
         return Err("is not a file".into());
     }
-    if meta.uid() != rustix::process::geteuid().as_raw() {
+    if !is_ours(path, &meta) {
         return Err("belongs to another user; it must be this user's own".into());
     }
     if meta.mode() & 0o077 != 0 {
@@ -55,18 +56,31 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, String> {
     Ok(Some(text))
 }
 
+/// Whether a file belongs to the user of this process, or where that is root, to whom its folder belongs.
+fn is_ours(path: &Path, meta: &fs::Metadata) -> bool {
+    let user = rustix::process::geteuid();
+    meta.uid() == user.as_raw()
+        || (user.is_root() && fs::metadata(folder(path)).is_ok_and(|about| about.uid() == meta.uid()))
+}
+
+fn folder(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or_else(|| Path::new("."))
+}
+
 /// Puts `text` in the place of the file at `path`: whole or not at all, for the owner alone (0600), on the disk when this
-/// returns. The folder is made (0700) when it is not there.
+/// returns. The folder is made (0700) when it is not there. What root writes belongs to whom the folder belongs: the service
+/// that lives there shall read it.
 ///
 /// # Errors
 /// What the system refuses; the old file is then still there.
 pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or_else(|| Path::new("."));
+    let folder = folder(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let (temporary, mut file) = fresh(path)?;
     let written = file
         .write_all(text.as_bytes())
+        .and_then(|()| give_to_owner_of(folder, &file))
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
@@ -75,6 +89,14 @@ pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
         return Err(error);
     }
     File::open(folder)?.sync_all()
+}
+
+fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let about = fs::metadata(folder)?;
+    std::os::unix::fs::fchown(file, Some(about.uid()), Some(about.gid()))
 }
 
 /// A new file beside `path`: created exclusively, so that nobody can have put one there before.
@@ -114,6 +136,23 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn root_looks_after_the_files_of_the_folders_owner() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("secret");
+        replace(&path, "root's\n").unwrap();
+        std::os::unix::fs::chown(scratch.path(), Some(4_711), Some(4_712)).unwrap();
+        replace(&path, "theirs\n").unwrap();
+        let about = fs::metadata(&path).unwrap();
+        assert_eq!((about.uid(), about.gid()), (4_711, 4_712));
+        assert_eq!(read(&path), Ok(Some("theirs\n".into())));
+        std::os::unix::fs::chown(&path, Some(4_713), None).unwrap();
+        assert!(read(&path).unwrap_err().contains("another user"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("The settings have mistakes; the gateway was not started:")?;
+        f.write_str("The settings have mistakes:")?;
         for problem in &self.0 {
             write!(f, "\n  {problem}")?;
         }

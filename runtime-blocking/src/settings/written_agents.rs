@@ -27,7 +27,7 @@ pub(crate) fn read(draft: &mut Draft, place: &str, value: &Value, problems: &mut
     let mut ids: Vec<String> = Vec::new();
     let agents = written_entry::each(place, value, "agents", FIELDS, problems, |entry| {
         let agent = agent(draft, entry)?;
-        if ids.contains(&agent.id) {
+        if !agent.id.is_empty() && ids.contains(&agent.id) {
             entry.problem("id", "another agent has this id already");
         }
         ids.push(agent.id.clone());
@@ -40,14 +40,17 @@ pub(crate) fn read(draft: &mut Draft, place: &str, value: &Value, problems: &mut
 
 fn agent(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenAgent> {
     let id = entry.required("id", 120);
-    let id = id.filter(|id| id_is_sound(id, entry));
+    if let Some(id) = &id {
+        id_is_sound(id, entry);
+    }
     let display_name = entry.text("displayName", 120);
     let workspace_dir = entry
         .text("workspaceDir", 4_096)
         .map(|written| draft.absolute(&written));
     let answers = kind(draft, entry)?;
     Some(WrittenAgent {
-        id: id?,
+        // Without a good one the settings are refused; its program and folder are looked at all the same.
+        id: id.unwrap_or_default(),
         display_name,
         answers,
         workspace_dir,
@@ -96,7 +99,7 @@ fn kind(draft: &Draft, entry: &mut Entry<'_>) -> Option<WrittenKind> {
 }
 
 /// Ids become names of folders and parts of session keys.
-fn id_is_sound(id: &str, entry: &mut Entry<'_>) -> bool {
+fn id_is_sound(id: &str, entry: &mut Entry<'_>) {
     let sound = id.starts_with(|c: char| c.is_ascii_alphanumeric())
         && id
             .chars()
@@ -107,5 +110,4 @@ fn id_is_sound(id: &str, entry: &mut Entry<'_>) -> bool {
             "must begin with a letter or digit and have only letters, digits, '-', '_' and '.'",
         );
     }
-    sound
 }

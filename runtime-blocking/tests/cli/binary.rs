@@ -210,7 +210,7 @@ fn what_changed_is_read_again_while_it_runs() {
     std::fs::copy(&other_key, &key).unwrap();
     let rotated = command(&[["token", "rotate"].as_slice(), &["--state-dir", state]].concat());
     assert!(
-        rotated.stdout.contains("The gateway that runs reads it now."),
+        rotated.stdout.contains("The gateway that runs did not take it"),
         "{}",
         rotated.stderr
     );

@@ -7,6 +7,7 @@
     reason = "helpers of tests may panic as tests may"
 )]
 
+mod audit;
 mod binary;
 mod call;
 mod config;

@@ -70,7 +70,7 @@ const MOST: usize = 1_024;
 
 /// Which of the rejections are told, so that an address that knocks without end fills no log.
 #[derive(Debug, Default)]
-pub(super) struct Rejections(BTreeMap<AddressGroup, Knocks>);
+pub(super) struct Rejections(BTreeMap<Option<AddressGroup>, Knocks>);
 
 #[derive(Debug)]
 struct Knocks {
@@ -82,9 +82,8 @@ struct Knocks {
 impl Rejections {
     /// Whether to tell this one, and then how many of the same address were not told before it.
     pub(super) fn tell(&mut self, now: Instant, client: Client) -> Option<u32> {
-        let Some(group) = client.address().map(AddressGroup::of_address) else {
-            return Some(0);
-        };
+        // Those that nobody can name are told together.
+        let group = client.address().map(AddressGroup::of_address);
         if self.0.len() >= MOST && !self.0.contains_key(&group) {
             self.0.retain(|_, knocks| now.since(knocks.since) < MINUTE);
             if self.0.len() >= MOST {
@@ -172,6 +171,8 @@ mod tests {
             told.extend(rejections.tell(Instant::from_millis(second * 1_000), client("192.0.2.1:9")));
         }
         assert_eq!(told, [0, 0, 0, 57, 0, 0, 57, 0, 0]);
+        let unknown = (0..10).filter_map(|_| rejections.tell(Instant::from_millis(0), Client::Unknown));
+        assert_eq!(unknown.count(), 3);
         assert_eq!(rejections.tell(Instant::from_millis(0), client("192.0.2.2:9")), Some(0));
         for last in 0..3_000_u32 {
             let stranger = Client::Remote(Ipv4Addr::from(last).into());

@@ -81,6 +81,10 @@ pub(super) fn judge(
     } else {
         ours()
     };
+    // The switch loosens nothing for those who speak our own protocol.
+    if frame.is_traced && !matches!(&params, Ok(params) if params.dialect.is_some()) {
+        return Err(Refused::new("invalid", WireError::invalid("frame has unknown fields")));
+    }
     let params = params.map_err(|reason| refused(WireError::invalid(reason)))?;
     check_version(&params, &refused)?;
     check_credential(cx, conn, awaiting, &params).map_err(|(error, delay)| {

@@ -463,7 +463,7 @@ impl Operator {
     /// A fetch of this surface is over.
     pub fn fetch_event(&mut self, cx: &mut Context<'_>, fetch: FetchId, event: Result<Fetched, FetchFault>) {
         if let Some(run) = self.fetches.remove(&fetch) {
-            self.input_fetched(cx, run, event);
+            self.input_fetched(cx, run, fetch, event);
         }
     }
 

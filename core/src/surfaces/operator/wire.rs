@@ -20,6 +20,8 @@ pub(super) struct RequestFrame<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) method: Cow<'a, str>,
     pub(super) params: Option<&'a RawValue>,
+    /// It carries a `traceparent`.
+    pub(super) is_traced: bool,
 }
 
 impl<'a> RequestFrame<'a> {
@@ -33,13 +35,14 @@ impl<'a> RequestFrame<'a> {
             ObjectFault::Malformed => INVALID_JSON,
         })?;
         let (mut r#type, mut id, mut method, mut params) = (None, None, None, None);
+        let mut is_traced = false;
         for (name, value) in frame.members() {
             match name {
                 "type" => r#type = Some(value),
                 "id" => id = Some(value),
                 "method" => method = Some(value),
                 "params" => params = Some(value),
-                "traceparent" if traced => {}
+                "traceparent" if traced => is_traced = true,
                 _ => return Err("frame has unknown fields".into()),
             }
         }
@@ -50,6 +53,7 @@ impl<'a> RequestFrame<'a> {
             id: fields::string(id, "id", 1, 200)?,
             method: fields::string(method, "method", 1, 120)?,
             params,
+            is_traced,
         })
     }
 }

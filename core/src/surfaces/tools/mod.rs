@@ -296,6 +296,9 @@ impl Tools {
                 self.fetches.insert(fetch, key);
                 Ok(Begun::UnderWay(Work::Fetch(fetch, args)))
             }
+            Tool::Command(_) if target.is_nobody() => Err(ToolFault::Rejected(String::from(
+                "sessionKey names an agent that does not exist",
+            ))),
             Tool::Command(command) => {
                 let args = match request.action {
                     Some(action) if tool.takes_action() => request.args.with_text("action", &action),

@@ -53,6 +53,11 @@ impl<'a> Target<'a> {
         })
     }
 
+    /// The agent that the body names, if there is none of that name: a program has no place to run then.
+    pub(super) const fn is_nobody(&self) -> bool {
+        self.names_agent && self.agent.is_none()
+    }
+
     /// The id of the call: stable where the body has an idempotency key, unguessable where it has none.
     pub(super) fn call_id(&self, request: &ToolRequest, random: &mut Random) -> String {
         let Some(key) = &request.idempotency_key else {

@@ -380,6 +380,18 @@ fn sessions_are_read_like_the_operators_and_aimed_by_the_body() {
 }
 
 #[test]
+fn a_program_does_not_run_for_an_agent_that_does_not_exist() {
+    let mut rig = Rig::new(settings());
+    let (status, answer) = rig.ask(r#"{"tool":"acting","sessionKey":"agent:nobody:main"}"#);
+    assert_eq!(status, 400);
+    assert!(
+        answer.contains("sessionKey names an agent that does not exist"),
+        "{answer}"
+    );
+    assert!(rig.tools.is_empty() && rig.started().is_none());
+}
+
+#[test]
 fn a_program_gets_its_arguments_and_its_output_is_the_result() {
     let mut rig = Rig::new(settings());
     for (output, result) in [

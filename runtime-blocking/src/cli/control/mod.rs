@@ -131,6 +131,7 @@ fn prepare(command: &ControlCommand, process: &mut Process) -> Result<(PreparedG
             reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
+            on_drain: running::draining(running.as_ref()),
         },
         settings,
         running,

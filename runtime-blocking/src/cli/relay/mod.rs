@@ -68,8 +68,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
     // The folders come last: a start that is refused leaves nothing behind.
     make_folder(&choices.state_dir)?;
     make_folder(&choices.state_dir.join("logs"))?;
-    let running = running::mark(&choices.state_dir, address)
-        .inspect_err(|error| log::warn!("the state folder cannot be marked: {error}"));
+    let running = running::marked(&choices.state_dir, address);
     let settings = Arc::new(choices.settings(address));
     let supervisor = Supervisor::of(process.environment.get("NOTIFY_SOCKET").map(AsRef::as_ref));
     let announcement = announcement(command, &choices, &settings, address, tls.is_some());
@@ -82,6 +81,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
         address,
         tls: tls.clone(),
     };
+    let reload = running::telling(running.as_ref(), Reload::new(move || current.reload()));
     Ok(PreparedGateway {
         seed: entropy()?,
         listeners: vec![listener],
@@ -96,12 +96,13 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
             Ok(())
         }),
         signals: SignalPlan {
-            reload: Some(Reload::new(move || current.reload())),
+            reload: Some(reload),
             grace: settings.gateway.drain_grace,
             supervisor,
+            on_drain: running::draining(running.as_ref()),
         },
         settings,
-        running: running.ok(),
+        running,
         reports: Reporter::default(),
     })
 }

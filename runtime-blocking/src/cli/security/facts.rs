@@ -138,11 +138,12 @@ impl Ground {
                 .iter()
                 .map(|files| (FileRole::PrivateKey, files.key.clone())),
         );
+        let user = permissions::user_of(state);
         let journal = self.loaded.core.audit.iter();
         files.extend(journal.map(|journal| (FileRole::Log, journal.path.clone().into())));
         files
             .iter()
-            .filter_map(|(role, path)| permissions::look(*role, path))
+            .filter_map(|(role, path)| permissions::look(*role, path, user))
             .collect()
     }
 

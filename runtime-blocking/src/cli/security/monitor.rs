@@ -17,6 +17,7 @@ use super::facts::Ground;
 use super::{CLEAN, FOUND};
 use crate::clock::Clock;
 use crate::inspect::journal;
+use crate::settings;
 
 /// Between two reports.
 const INTERVAL: Duration = Duration::from_secs(6 * 3_600);
@@ -60,7 +61,7 @@ fn once(command: &SecurityCommand, process: &mut Process) -> Result<u8, Refusal>
         // When standard error is gone, the exit status still tells.
         let _ = writeln!(process.stderr, "ISSUE: {issue}");
     }
-    if let Err(error) = fs::write(&note, now.0.to_string()) {
+    if let Err(error) = settings::write_private(&note, &now.0.to_string()) {
         log::warn!("{} cannot be written: {error}", note.display());
     }
     Ok(if issues.is_empty() { CLEAN } else { FOUND })

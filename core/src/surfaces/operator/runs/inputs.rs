@@ -6,6 +6,7 @@
 mod tests;
 
 use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write;
@@ -15,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Flow, Run, RunKey, Step};
 use crate::audit::{AuditEvent, Surface};
 use crate::effect::{Completion, Effect, Outcome};
-use crate::fetch::{FetchAsker, FetchFault, Fetched, SourceKind, check_count, check_inline};
+use crate::fetch::{FetchAsker, FetchFault, Fetched, SourceKind, check_count, check_inline, check_url};
 use crate::id::FetchId;
 use crate::json::write_string;
 use crate::providers::{ChatMessage, ChatPart, Role};
@@ -32,8 +33,8 @@ pub(super) struct Gathered {
     parts: Vec<(Input, Option<Part>)>,
     /// Stands in the lines around what came from outside; 128 random bits that no content can know.
     boundary: String,
-    /// The fetch whose event is awaited.
-    fetch: Option<FetchId>,
+    /// The fetches under way, and which part each of them is for.
+    fetches: BTreeMap<FetchId, usize>,
     /// Where the attachments lie, once one was written.
     folder: Option<String>,
 }
@@ -91,39 +92,40 @@ impl Operator {
             let Some((Input { kind, source, .. }, _)) = run.inputs.parts.get_mut(at) else {
                 continue;
             };
-            let Source::Data { mime, bytes } = source else {
-                continue;
+            let taken = match source {
+                Source::Url(url) => check_url(*kind, url, &cx.settings.fetch),
+                Source::Data { mime, bytes } => {
+                    let (kind, mime, bytes) = (*kind, mime.take(), core::mem::take(bytes));
+                    let judged = check_inline(kind, mime.as_deref(), &bytes, &cx.settings.fetch);
+                    judged.and_then(|mime| run.inputs.take(cx, at, kind, mime, None, bytes))
+                }
             };
-            let (kind, mime, bytes) = (*kind, mime.take(), core::mem::take(bytes));
-            let judged = check_inline(kind, mime.as_deref(), &bytes, &cx.settings.fetch);
-            let taken = judged.and_then(|mime| run.inputs.take(cx, at, kind, mime, None, bytes));
             if let Err(fault) = taken {
                 tell_fault(cx, run, &fault);
                 return Flow::End(Err(invalid(&fault)));
             }
         }
-        self.fetch_next(cx, run)
+        self.fetch_all(cx, run)
     }
 
-    /// One fetch at a time: what is in memory for a run stays below its total.
-    fn fetch_next(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
-        let missing = run.inputs.parts.iter().find(|(_, part)| part.is_none());
-        let Some((
-            Input {
-                kind,
-                source: Source::Url(url),
-                ..
-            },
-            _,
-        )) = missing
-        else {
+    /// All at once, as far as the gateway's limit of fetches goes: a run waits for its slowest URL, not for their sum.
+    fn fetch_all(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
+        for (at, (input, _)) in run.inputs.parts.iter().enumerate() {
+            if let Source::Url(url) = &input.source {
+                let (fetches, mut fetch_cx) = cx.fetching();
+                let fetch = fetches.start(&mut fetch_cx, input.kind, url, FetchAsker::Operator);
+                run.inputs.fetches.insert(fetch, at);
+                self.fetches.insert(fetch, run.key);
+            }
+        }
+        self.await_fetches(cx, run)
+    }
+
+    fn await_fetches(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Flow {
+        if run.inputs.fetches.is_empty() {
             return self.write_attachments(cx, run);
-        };
-        let (fetches, mut fetch_cx) = cx.fetching();
-        let fetch = fetches.start(&mut fetch_cx, *kind, url, FetchAsker::Operator);
-        run.inputs.fetch = Some(fetch);
+        }
         run.step = Step::FetchingInput;
-        self.fetches.insert(fetch, run.key);
         Flow::Wait
     }
 
@@ -132,10 +134,11 @@ impl Operator {
         &mut self,
         cx: &mut Context<'_>,
         key: RunKey,
+        fetch: FetchId,
         event: Result<Fetched, FetchFault>,
     ) {
         self.drive(cx, key, |operator, cx, run| {
-            run.inputs.fetch = None;
+            let part = run.inputs.fetches.remove(&fetch);
             let fetched = match event {
                 Ok(fetched) => fetched,
                 Err(fault) => {
@@ -143,8 +146,7 @@ impl Operator {
                     return Flow::End(Err(invalid(&fault)));
                 }
             };
-            let missing = run.inputs.parts.iter().position(|(_, part)| part.is_none());
-            if let Some(at) = missing
+            if let Some(at) = part
                 && let Some(kind) = run.inputs.parts.get(at).map(|(input, _)| input.kind)
             {
                 let origin = Some(fetched.url.origin());
@@ -154,7 +156,7 @@ impl Operator {
                     return Flow::End(Err(invalid(&fault)));
                 }
             }
-            operator.fetch_next(cx, run)
+            operator.await_fetches(cx, run)
         });
     }
 
@@ -224,9 +226,9 @@ impl Operator {
         }
     }
 
-    /// The run is over: its fetch is given up, its attachments go.
+    /// The run is over: its fetches are given up, its attachments go.
     pub(super) fn drop_inputs(&mut self, cx: &mut Context<'_>, run: &mut Run) {
-        if let Some(fetch) = run.inputs.fetch.take() {
+        for (fetch, _) in core::mem::take(&mut run.inputs.fetches) {
             self.fetches.remove(&fetch);
             let (fetches, mut fetch_cx) = cx.fetching();
             fetches.cancel(&mut fetch_cx, fetch);

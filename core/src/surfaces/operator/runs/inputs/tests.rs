@@ -207,7 +207,7 @@ impl Rig {
     /// The server that was dialled first answers; what it was asked for.
     fn serve(&mut self, status: u16, mime: &str, body: &[u8]) -> String {
         let (effect, address) = self.dialled.remove(0);
-        let conn = ConnId::new(1_000 + self.servers).unwrap();
+        let conn = ConnId::new(1_000 + self.servers - self.dialled.len() as u64).unwrap();
         let peer = Peer::Tcp(address);
         let dialled = Ok(Completion::Dialled { conn, peer });
         self.exchanges.completed(self.now, &mut self.calls, effect, dialled);
@@ -311,7 +311,39 @@ fn text_is_cut_and_says_so() {
 }
 
 #[test]
-fn urls_are_fetched_one_after_the_other_before_anything_else() {
+fn contents_stay_with_their_urls_in_whatever_order_they_come() {
+    let mut rig = Rig::new(settings());
+    let inputs = ["one", "two", "three"].map(|path| url("input_file", &alloc::format!("http://1.1.1.1/{path}")));
+    rig.run("goat", &alloc::format!("[{}]", inputs.join(",")));
+    rig.dialled.rotate_left(1);
+    for number in ["2", "3", "1"] {
+        rig.serve(200, "text/plain", alloc::format!("content {number}").as_bytes());
+    }
+    let told = rig.told();
+    let at = |text: &str| told.find(text).unwrap_or_else(|| panic!("{text}: {told}"));
+    assert!(at("input_file 1 of 3") < at("content 1") && at("content 1") < at("input_file 2 of 3"));
+    assert!(at("content 2") < at("input_file 3 of 3") && at("input_file 3 of 3") < at("content 3"));
+    assert_eq!(rig.operator.runs(), 0);
+}
+
+#[test]
+fn nothing_is_dialled_for_a_request_with_one_bad_url_and_a_fault_ends_the_other_fetches() {
+    let mut rig = Rig::new(settings());
+    let (good, bad) = (
+        url("input_file", "http://1.1.1.1/"),
+        url("input_file", "http://127.0.0.1/"),
+    );
+    rig.run("goat", &alloc::format!("[{good},{bad}]"));
+    assert_eq!(rig.servers, 0);
+    assert!(rig.refusal().starts_with("Blocked hostname"));
+    rig.run("goat", &alloc::format!("[{good},{good}]"));
+    rig.serve(404, "text/plain", b"");
+    assert_eq!(rig.refusal(), "Failed to fetch: 404 OK");
+    assert!(rig.operator.runs() == 0 && rig.fetches.is_empty() && rig.operator.fetches.is_empty());
+}
+
+#[test]
+fn urls_are_fetched_at_the_same_time_before_anything_else() {
     let mut rig = Rig::new(settings());
     let inputs = [
         url("input_file", "https://1.1.1.1/one?secret"),
@@ -320,7 +352,11 @@ fn urls_are_fetched_one_after_the_other_before_anything_else() {
     ];
     rig.run("goat", &alloc::format!("[{}]", inputs.join(",")));
     assert_eq!(rig.operator.runs(), 1, "it counts from the start");
-    assert_eq!(rig.dialled.len(), 1, "one at a time");
+    assert_eq!(
+        rig.dialled.len(),
+        2,
+        "a run waits for its slowest URL, not for their sum"
+    );
     let asked = rig.serve(200, "text/html", b"<p>1");
     assert!(
         asked.starts_with("GET /one?secret HTTP/1.1\r\nHost: 1.1.1.1\r\n"),
