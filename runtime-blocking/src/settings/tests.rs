@@ -420,7 +420,7 @@ fn agents_may_answer_through_providers_and_tools_may_be_programs() {
 
     let told = problems(load_set(&[
         "agents=[{id: 'a', provider: 'gpt'}, {id: 'b', provider: 'kimi', command: ['sh']}, {id: 'c', command: ['sh'], model: 'm'},
-                 {id: 'd', provider: 'kimi', model: '../x'}]",
+                 {id: 'd', provider: 'kimi', model: '../x'}, {id: 'two words', command: ['no-such-program']}]",
         "tools.commands=[{name: 'Date', command: ['sh']}, {name: 'x', command: ['sh'], timeoutMs: 1}, {name: 'x', command: ['no-such-program']}]",
         "security.audit.suppressions=[{checkid: 'x'}]",
     ]));
@@ -428,6 +428,8 @@ fn agents_may_answer_through_providers_and_tools_may_be_programs() {
         "--set agents.list[0].provider: must be \"active\", \"kimi\" or \"gemini\"",
         "--set agents.list[1].command: does not go with provider; keep one of them",
         "--set agents.list[2].model: goes with provider only",
+        "--set agents.list[4].id: must begin with a letter or digit and have only letters, digits, '-', '_' and '.'",
+        "agent \"two words\" command: no-such-program is not on PATH; write the whole path",
         "--set tools.commands[0].name: must have only lower-case letters, digits, '-', '_' and '.'",
         "--set tools.commands[1].timeoutMs: must be a whole number from 100 to 31536000000",
         "--set tools.commands[2].name: another tool has this name already",

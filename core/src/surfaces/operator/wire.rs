@@ -34,7 +34,8 @@ impl<'a> RequestFrame<'a> {
             ObjectFault::NotAnObject => "frame must be an object",
             ObjectFault::Malformed => INVALID_JSON,
         })?;
-        let (mut r#type, mut id, mut method, mut params, mut is_traced) = (None, None, None, None, false);
+        let (mut r#type, mut id, mut method, mut params) = (None, None, None, None);
+        let mut is_traced = false;
         for (name, value) in frame.iter() {
             match name {
                 "type" => r#type = Some(value),

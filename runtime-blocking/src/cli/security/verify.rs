@@ -23,6 +23,10 @@ pub(super) fn run(command: &SecurityCommand, process: &mut Process) -> Result<u8
                 .into()
         }
     };
+    // A gateway that never ran has no journal; one that somebody names should be there.
+    if command.journal.is_some() && journal::files(&path).is_empty() {
+        return Err(format!("{}: there is no such file", path.display()).into());
+    }
     let (status, text) = match journal::verify(&path) {
         Ok(found) => {
             let span = |end: &Option<(u64, String)>| end.clone().unwrap_or_default();
