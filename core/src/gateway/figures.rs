@@ -100,6 +100,15 @@ impl Gateway {
             "Runs and tool calls under way.",
             self.work(),
         );
+        let began = [self.operator.oldest_run(), self.tools.oldest()];
+        let oldest = began.into_iter().flatten().min();
+        let millis = oldest.map_or(0, |began| now.monotonic.since(began).as_millis());
+        page.one(
+            "portcullis_work_oldest_seconds",
+            "gauge",
+            "How long the oldest of them has been under way; 0 when there is none.",
+            alloc::format!("{}.{:03}", millis / 1_000, millis % 1_000),
+        );
     }
 
     fn traffic(&self, page: &mut Page) {

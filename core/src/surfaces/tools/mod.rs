@@ -109,6 +109,7 @@ struct Call {
     conn: Option<ConnId>,
     facts: CallFacts,
     work: Work,
+    began: Instant,
 }
 
 /// What the journal tells of a call.
@@ -177,6 +178,12 @@ impl Tools {
         self.live.len()
     }
 
+    /// When the call that is under way longest began.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.live.values().map(|call| call.began).min()
+    }
+
     /// Calls under way that somebody waits for.
     #[must_use]
     pub fn awaited(&self) -> usize {
@@ -239,7 +246,14 @@ impl Tools {
             }
             Ok(Begun::UnderWay(work)) => {
                 let conn = Some(facts.conn);
-                self.live.insert(key, Call { conn, facts, work });
+                let began = cx.now.monotonic;
+                let call = Call {
+                    conn,
+                    facts,
+                    work,
+                    began,
+                };
+                self.live.insert(key, call);
                 None
             }
             Err(fault) => {
@@ -340,6 +354,7 @@ impl Tools {
                     work: Work::Program(program),
                     facts,
                     conn,
+                    ..
                 }) = self.live.get(&key)
                 {
                     self.deadlines.remove(&(program.deadline, key));

@@ -159,6 +159,11 @@ impl Runs {
         self.live.len()
     }
 
+    /// When the one that is under way longest began: keys are given in order.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.live.values().next().map(|run| run.started.monotonic)
+    }
+
     /// The runs under way: their ids and agents.
     pub(super) fn names(&self) -> Vec<(String, String)> {
         let live = self.live.values();
