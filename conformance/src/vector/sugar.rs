@@ -10,7 +10,7 @@ use super::parts::{
     array, close, close_pattern, frame, message, padded, patterns, payload, peer, request, response_pattern, unhex,
     upgrade,
 };
-use super::{Step, TOKEN, house, upstream};
+use super::{Step, TOKEN, house, program, upstream};
 
 /// The connection that a step is about when it names none.
 const USUAL_CONNECTION: &str = "c";
@@ -245,6 +245,16 @@ impl<'a> Written<'a> {
                 let (path, to) = self.two_texts()?;
                 Action::Link { path, to }
             }
+            "write" => {
+                let (path, text) = self.two_texts()?;
+                Action::Write { path, text }
+            }
+            "mode" => {
+                let (path, mode) = self.two_texts()?;
+                let mode = program::mode(&mode)?;
+                Action::Mode { path, mode }
+            }
+            "run" => program::run(self.value)?,
             "restart" => Action::Restart,
             _ => return Ok(None),
         }))
