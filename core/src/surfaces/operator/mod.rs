@@ -225,6 +225,12 @@ impl Operator {
         self.runs.len()
     }
 
+    /// When the run that has been under way for longest began.
+    #[must_use]
+    pub fn oldest_run(&self) -> Option<Instant> {
+        self.runs.oldest()
+    }
+
     /// A connection was upgraded: the challenge goes out.
     pub fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId, facts: UpgradeFacts<'_>) -> Session {
         let awaiting = Awaiting {

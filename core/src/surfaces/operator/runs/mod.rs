@@ -159,6 +159,11 @@ impl Runs {
         self.live.len()
     }
 
+    /// When the run that has been under way for longest began.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.live.values().map(|run| run.started.monotonic).min()
+    }
+
     /// The runs under way: their ids and agents.
     pub(super) fn names(&self) -> Vec<(String, String)> {
         let live = self.live.values();
