@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::client::jwt;
+use crate::client::{device, jwt};
 use crate::line::Line;
 use crate::pattern::Bindings;
 use crate::program::Job;
@@ -115,6 +115,10 @@ impl Player<'_> {
                 self.world.drop_connection(&step.on);
                 Ok(())
             }
+            Action::Reset => {
+                self.world.reset(&step.on);
+                Ok(())
+            }
             Action::HalfClose => {
                 self.world.half_close(&step.on);
                 Ok(())
@@ -154,6 +158,15 @@ impl Player<'_> {
             }),
             Action::Token(name) => self.until(step, &mut |world, bindings| token(world, bindings, name)),
             Action::Mint(mint) => self.mint(mint),
+            Action::Device { bind, text, offset } => {
+                let at = self.world.wall().saturating_add_signed(*offset);
+                self.bindings.bind(&format!("{bind}.id"), device::id().into());
+                self.bindings.bind(&format!("{bind}.key"), device::public_key().into());
+                self.bindings.bind(&format!("{bind}.at"), at.into());
+                let signature = device::sign(&self.bindings.fill_text(text));
+                self.bindings.bind(bind, signature.into());
+                Ok(())
+            }
             action => self.talk(step, action),
         }
     }

@@ -10,7 +10,7 @@ use crate::world::World;
 
 /// Whether a file is what it must be.
 pub(crate) fn file(world: &mut dyn World, bindings: &mut Bindings, pattern: &FilePattern) -> Result<(), String> {
-    let path = bindings.fill_text(&pattern.path);
+    let path = bindings.fill_text(&pattern.path).trim().to_owned();
     let bytes = match (world.file(&path), pattern.absent) {
         (None, true) => return Ok(()),
         (Some(_), true) => return Err(format!("{path} is there")),

@@ -23,6 +23,8 @@ pub enum Owner {
     Fetch,
     /// The audit journal.
     Journal,
+    /// The relay.
+    Relay,
 }
 
 /// The effects of one machine.

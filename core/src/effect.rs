@@ -73,6 +73,52 @@ pub enum Effect {
     },
     /// Read and write records. Answer: [`Completion::Stored`].
     Store(Batch),
+    /// Check somebody else's signature. Answer: [`Completion::Verified`].
+    VerifySignature(SignatureCheck),
+}
+
+/// A signature to check. Everything in it is public.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignatureCheck {
+    /// How it was made.
+    pub scheme: SignatureScheme,
+    /// What was signed.
+    pub message: Bytes,
+    /// The signature.
+    pub signature: Bytes,
+}
+
+/// A way to sign, with the key that goes with it: no scheme can be asked for with a key of another kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SignatureScheme {
+    /// RSASSA-PKCS1-v1_5 (RFC 8017).
+    RsaPkcs1(ShaLength, RsaKey),
+    /// RSASSA-PSS (RFC 8017); the salt is as long as the hash.
+    RsaPss(ShaLength, RsaKey),
+    /// ECDSA on P-256 with SHA-256; the uncompressed point (65 bytes), the signature as `r` and `s` (64 bytes).
+    EcdsaP256(Bytes),
+    /// ECDSA on P-384 with SHA-384; the uncompressed point (97 bytes), the signature as `r` and `s` (96 bytes).
+    EcdsaP384(Bytes),
+}
+
+/// Which of the SHA-2 hashes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShaLength {
+    /// SHA-256
+    Sha256,
+    /// SHA-384
+    Sha384,
+    /// SHA-512
+    Sha512,
+}
+
+/// An RSA public key of 2 048 to 8 192 bits; shorter and longer ones verify nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RsaKey {
+    /// The modulus, big-endian without leading zeros.
+    pub modulus: Bytes,
+    /// The exponent, big-endian without leading zeros.
+    pub exponent: Bytes,
 }
 
 /// Where to dial, and how.
@@ -179,6 +225,8 @@ pub enum Completion {
     Done,
     /// Of [`Effect::Store`].
     Stored(StoreReply),
+    /// Of [`Effect::VerifySignature`]: whether it is right. A key or signature of a wrong form is not.
+    Verified(bool),
 }
 
 /// How a program ended.

@@ -48,8 +48,8 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 
-    /// Keys and values, as they came.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    /// The members, in the order in which they were written.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 

@@ -28,7 +28,7 @@
 #![forbid(unsafe_code)]
 // What only an absent surface would use is compiled all the same.
 #![cfg_attr(
-    not(all(feature = "operator", feature = "control", feature = "tools")),
+    not(all(feature = "operator", feature = "control", feature = "relay", feature = "tools")),
     allow(dead_code)
 )]
 
@@ -44,6 +44,8 @@ pub mod gateway;
 pub mod http;
 pub mod id;
 pub mod json;
+#[cfg(any(feature = "control", feature = "relay"))]
+pub mod jws;
 #[cfg(feature = "control")]
 pub mod jwt;
 pub mod limits;

@@ -4,6 +4,8 @@
 use core::time::Duration;
 
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
+use crate::http::Status;
+use crate::surfaces::relay::CLASSES;
 
 /// What a gateway has counted since its start.
 #[derive(Debug, Default)]
@@ -30,8 +32,10 @@ pub struct Metrics {
     pub tool_calls: Labelled<3>,
     /// Fetches that were not made or given up, by why.
     pub fetches_blocked: Labelled<3>,
-    /// Requests to other servers, by who asked (fetches, providers) and then done or failed.
-    pub exchanges: [Labelled<2>; 2],
+    /// Requests to other servers, by who asked (fetches, providers, the relay) and then done or failed.
+    pub exchanges: [Labelled<2>; 3],
+    /// Requests to the relay, by what they are for and the class of the answer's status: 2xx to 5xx.
+    pub relay_requests: [Labelled<4>; CLASSES.len()],
 }
 
 /// The methods of the operator protocol, and what is none.
@@ -56,7 +60,7 @@ pub const OUTCOMES: [&str; 8] = [
     "unavailable",
 ];
 /// Where credentials are asked for.
-pub const SURFACES: [&str; 3] = ["operator", "control", "http"];
+pub const SURFACES: [&str; 4] = ["operator", "control", "http", "relay"];
 /// How runs end.
 pub const RUN_ENDS: [&str; 4] = ["ok", "exit_code", "failed", "lost"];
 /// The upper bounds of the buckets of [`Histogram`], in seconds.
@@ -111,6 +115,15 @@ impl Histogram {
 }
 
 impl Metrics {
+    /// Counts an answer of the relay.
+    pub fn relay_answered(&mut self, class: usize, status: Status) {
+        let hundreds = usize::from(status.code() / 100);
+        self.http_responses.add(hundreds.saturating_sub(1), 1);
+        if let Some(counts) = self.relay_requests.get_mut(class) {
+            counts.add(hundreds.saturating_sub(2), 1);
+        }
+    }
+
     /// Counts what only the audit journal is told.
     pub fn recorded(&mut self, record: &AuditRecord) {
         match (record.event, record.outcome) {

@@ -71,6 +71,8 @@ pub enum Action {
     HalfClose,
     /// Drop the connection.
     Drop,
+    /// Break the connection, so that the gateway hears of it at once.
+    Reset,
     /// Whether the client reads.
     Reading(bool),
     /// Expect that the gateway reads from this connection, or that it has stopped to.
@@ -136,6 +138,15 @@ pub enum Action {
     Token(String),
     /// Make a token.
     Mint(Mint),
+    /// Have the device of the OpenClaw dialect sign.
+    Device {
+        /// The signature is bound to this name; the device's id, key and time to `NAME.id`, `NAME.key` and `NAME.at`.
+        bind: String,
+        /// The text; `${NAME}` in it is replaced.
+        text: String,
+        /// What is added to the time, in milliseconds.
+        offset: i64,
+    },
     /// Kill the gateway and start another on the same state directory.
     Restart,
     /// Do steps several times; `$n` in them is the number of the round, from 1.

@@ -39,6 +39,15 @@ pub(super) fn log(value: &Value) -> Result<Action, String> {
     })
 }
 
+pub(super) fn device(value: &Value) -> Result<Action, String> {
+    known(value, &["bind", "text", "offset"])?;
+    Ok(Action::Device {
+        bind: string(value, "bind")?,
+        text: string(value, "text")?,
+        offset: value.get("offset").and_then(Value::as_i64).unwrap_or(0),
+    })
+}
+
 pub(super) fn mint(value: &Value) -> Result<Mint, String> {
     known(value, &["bind", "header", "claims", "raw", "secret", "signature"])?;
     let raw = match value.get("raw").and_then(Value::as_array).map(Vec::as_slice) {

@@ -234,6 +234,7 @@ impl<'a> Written<'a> {
             "wait" => Action::Wait(self.millis()?),
             "halfClose" => Action::HalfClose,
             "drop" => Action::Drop,
+            "reset" => Action::Reset,
             "reading" => Action::Reading(flag()?),
             "manners" => Action::Manners(flag()?),
             "expectReading" => Action::ExpectReading(flag()?),
@@ -275,6 +276,7 @@ impl<'a> Written<'a> {
             "expectFile" => Action::ExpectFile(house::file(self.value)?),
             "expectLog" => house::log(self.value)?,
             "token" => Action::Token(self.string()?.to_owned()),
+            "device" => house::device(self.value)?,
             "mint" => Action::Mint(house::mint(self.value)?),
             _ => return Ok(None),
         }))

@@ -69,6 +69,10 @@ impl Host {
                 Ok(script) => return self.spawn(effect, script, now.monotonic),
                 Err(fault) => Err(fault),
             },
+            Effect::VerifySignature(_) => Err(Fault {
+                kind: FaultKind::Unavailable,
+                detail: "the in-memory host checks no signatures".into(),
+            }),
             Effect::Resolve { host } => match self.network.resolve(effect, &host) {
                 Some(outcome) => outcome,
                 None => return,

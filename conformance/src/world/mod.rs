@@ -48,6 +48,9 @@ pub trait World {
     /// Drops the connection.
     fn drop_connection(&mut self, name: &str);
 
+    /// Breaks the connection with a reset.
+    fn reset(&mut self, name: &str);
+
     /// Whether the client reads.
     fn set_reading(&mut self, name: &str, reads: bool);
 

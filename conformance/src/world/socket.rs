@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_core::machine::DrainHow;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_linger;
 use rustix::process::Signal;
 
 use serde_json::{Map, Value};
@@ -180,6 +181,13 @@ impl World for SocketWorld {
 
     fn drop_connection(&mut self, name: &str) {
         self.sockets.remove(name);
+    }
+
+    fn reset(&mut self, name: &str) {
+        if let Some(socket) = self.sockets.remove(name) {
+            // Without it the connection ends in order, and what waits for the reset says so.
+            let _ = set_socket_linger(&socket.stream, Some(Duration::ZERO));
+        }
     }
 
     fn set_reading(&mut self, _name: &str, _reads: bool) {}

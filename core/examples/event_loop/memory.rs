@@ -58,6 +58,7 @@ impl Memory {
                     detail: error.to_string(),
                 }),
             },
+            Effect::VerifySignature(_) => Err(unavailable("this example checks no signatures")),
             Effect::Spawn(_) => Err(unavailable("this example runs no programs")),
             Effect::Resolve { .. } | Effect::Dial(_) => Err(unavailable("this example opens no connections")),
             Effect::WriteFile { .. } | Effect::Rename { .. } | Effect::Remove { .. } => {

@@ -81,6 +81,8 @@ pub enum Surface {
     Ws,
     /// The control plane's WebSocket.
     Control,
+    /// The relay.
+    Relay,
     /// Plain HTTP.
     Http,
     /// A command on the gateway's own machine.

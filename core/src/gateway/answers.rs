@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::time::UnixMillis;
 
 /// Fields that keep a browser from doing more with an answer than reading it.
-const SECURITY: [(&str, &str); 6] = [
+pub(super) const SECURITY: [(&str, &str); 6] = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
@@ -23,7 +23,7 @@ const SECURITY: [(&str, &str); 6] = [
     ("Cache-Control", "no-store"),
 ];
 
-const HSTS: &str = "Strict-Transport-Security";
+pub(super) const HSTS: &str = "Strict-Transport-Security";
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";

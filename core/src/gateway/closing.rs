@@ -90,7 +90,8 @@ impl Gateway {
             Stage::Http(stage) if matches!(stage.exchange, Exchange::Working) => {
                 self.with_tools(now, |tools, cx| tools.closed(cx, id));
             }
-            Stage::Http(_) | Stage::Flushing | Stage::Ended => {}
+            Stage::Http(stage) => self.relay_left(id, &stage.exchange),
+            Stage::Flushing | Stage::Ended => {}
         }
         self.release(connection);
     }
@@ -110,6 +111,9 @@ impl Gateway {
             }
             Session::Control(session) => {
                 self.with_control(now, |control, cx| control.closed(cx, id, session));
+            }
+            Session::Agent => {
+                self.with_relay(now, |relay, cx| relay.agent_closed(cx, id));
             }
             Session::Over => {}
         }

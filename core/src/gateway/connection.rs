@@ -71,6 +71,8 @@ pub(super) enum Session {
     Operator(operator::Session),
     /// The control plane.
     Control(Box<control::Session>),
+    /// An agent of the relay.
+    Agent,
     /// Nobody's: our close frame went out, and the peer's is awaited.
     Over,
 }
@@ -96,11 +98,11 @@ pub(super) enum TurnedAway {
 }
 
 impl Connection {
-    pub(super) fn new(peer: Peer, opened_at: UnixMillis, counted: Counted) -> Self {
+    pub(super) fn new(peer: Peer, opened_at: UnixMillis, counted: Counted, heads: Limits) -> Self {
         // How large a body may be depends on the path, which is looked at once the head is there.
         let limits = Limits {
             max_body_bytes: usize::MAX,
-            ..Limits::default()
+            ..heads
         };
         Self {
             peer,
@@ -148,6 +150,7 @@ impl Session {
         match self {
             Self::Operator(session) => session.is_ready(),
             Self::Control(session) => session.is_authenticated(),
+            Self::Agent => true,
             Self::Over => false,
         }
     }
@@ -157,7 +160,7 @@ impl Session {
         match self {
             Self::Operator(session) => session.not_before(),
             Self::Control(session) => session.not_before(),
-            Self::Over => Instant::ZERO,
+            Self::Agent | Self::Over => Instant::ZERO,
         }
     }
 }

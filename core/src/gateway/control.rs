@@ -109,7 +109,7 @@ impl Gateway {
         let due = match &mut connection.stage {
             Stage::WebSocket(stage) => match &mut stage.session {
                 Session::Control(session) => self.with_control(now, |control, cx| control.due(cx, id, session)),
-                Session::Operator(_) | Session::Over => None,
+                Session::Operator(_) | Session::Agent | Session::Over => None,
             },
             Stage::Http(_) | Stage::Flushing | Stage::Ended => None,
         };

@@ -90,7 +90,8 @@ impl Gateway {
     }
 
     /// The socket took some bytes.
-    pub(super) fn sent(&mut self, id: ConnId, bytes: usize) {
+    pub(super) fn sent(&mut self, now: Now, id: ConnId, bytes: usize) {
+        self.relay_sent(now, id, bytes);
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };

@@ -69,7 +69,11 @@ impl Gateway {
             });
             self.metrics.turned_away.add(1, 1);
             self.reject(now, id, connection, Some(request), shut.reason);
-            shut.answer
+            if route == Route::Relay {
+                relay_shut(shut.reason)
+            } else {
+                shut.answer
+            }
         })
     }
 
@@ -114,6 +118,10 @@ impl Gateway {
                 host::REFUSAL_TYPE,
                 "gateway.allowedHosts",
             ));
+        }
+        // The relay takes pages of every origin (CORS tells their browsers what they may read), and no token from a URL.
+        if route == Route::Relay {
+            return Ok(());
         }
         self.try_origin(connection.client, request, host, route)?;
         let secret_in_url = |query: &str| {
@@ -212,6 +220,18 @@ impl Gateway {
             identity::user(connection.peer, fields, &self.settings.doors, rules).is_ok()
         })
     }
+}
+
+/// The same refusals in the relay's form, with the names of its variables.
+fn relay_shut(reason: &str) -> Answer<'static> {
+    let body: &[u8] = match reason {
+        AttributionRequired::TYPE => {
+            br#"{"error":"a proxy on this machine sent forwarding header fields, but it is not a trusted one: add its address to RELAY_TRUSTED_PROXIES"}"#
+        }
+        host::REFUSAL_TYPE => br#"{"error":"host not allowed: set PUBLIC_BASE_URL, or add it to RELAY_ALLOWED_HOSTS"}"#,
+        _ => br#"{"error":"address not allowed: add its network to RELAY_ALLOWED_NETWORKS"}"#,
+    };
+    Answer::new(Status::FORBIDDEN, body).closing()
 }
 
 /// The token of `Authorization: Bearer`.

@@ -11,6 +11,7 @@ use crate::id::ConnId;
 use crate::machine::{DrainHow, Output};
 use crate::report::Report;
 use crate::surfaces::control::Control;
+use crate::surfaces::relay::Relay;
 use crate::time::{Instant, Now};
 use crate::websocket::CloseCode;
 
@@ -57,6 +58,9 @@ impl Gateway {
         if let Some(control) = &mut self.control {
             control.drain();
         }
+        if let Some(relay) = &mut self.relay {
+            relay.drain();
+        }
         let grace = match how {
             DrainHow::Stop | DrainHow::Restart => self.settings.gateway.drain_grace,
             DrainHow::Quick => self.settings.gateway.drain_grace.min(QUICK),
@@ -93,7 +97,10 @@ impl Gateway {
 
     /// Work that a drain waits for.
     pub(super) fn work(&self) -> usize {
-        self.operator.runs() + self.tools.len() + self.control.as_ref().map_or(0, Control::in_progress)
+        self.operator.runs()
+            + self.tools.len()
+            + self.control.as_ref().map_or(0, Control::in_progress)
+            + self.relay_waiting
     }
 
     /// Takes every step whose time has come: one may make the next possible, with no input between them.
@@ -132,6 +139,7 @@ impl Gateway {
                 } else {
                     AuditOutcome::Failed
                 };
+                self.with_relay(now, Relay::flush);
                 self.record(AuditEvent::DrainEnd, outcome, None);
                 self.record(AuditEvent::Stop, AuditOutcome::Ok, None);
                 self.draining = Some(Drain {
@@ -142,6 +150,7 @@ impl Gateway {
             Phase::Writing(until) if until <= now.monotonic => {
                 // What could not be written is lost: whoever waits for the end is told so.
                 self.journal_lost |= self.journal.take().is_some_and(|journal| !journal.is_flushed());
+                self.journal_lost |= self.relay.take().is_some_and(|relay| !relay.is_flushed());
             }
             _ => {}
         }
@@ -166,6 +175,7 @@ impl Gateway {
             self.with(now, id, |gateway, connection| match &connection.stage {
                 Stage::WebSocket(_) => gateway.outbox.close(id, code, reason),
                 Stage::Http(_) | Stage::Flushing | Stage::Ended => {
+                    gateway.close_relay(now, id, connection);
                     gateway.answer_last(now, id, connection);
                     gateway.flush_after(now, id, connection);
                 }
@@ -204,7 +214,10 @@ impl Gateway {
                 ..
             })
         );
-        is_last && self.nobody_is_left() && self.journal.as_ref().is_none_or(Journal::is_flushed)
+        is_last
+            && self.nobody_is_left()
+            && self.journal.as_ref().is_none_or(Journal::is_flushed)
+            && self.relay.as_ref().is_none_or(Relay::is_flushed)
     }
 
     /// Whether all work came to its end.

@@ -13,6 +13,7 @@ use super::answers::Answer;
 use super::connection::{Connection, Stage};
 use super::deadlines::Timer;
 use super::http::Routed;
+use super::relay::{Asked, RelayRequest};
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
 use crate::http::{Method, PeerFault, Request, Status};
 use crate::id::ConnId;
@@ -34,6 +35,12 @@ pub(super) enum Exchange {
     Collecting(Box<Collecting>),
     /// A tool works.
     Working,
+    /// The body of a request for the relay arrives.
+    RelayBody(Box<RelayRequest>),
+    /// The relay answers later.
+    RelayWorking(Box<Asked>),
+    /// Events of the relay go out.
+    Streaming,
     /// The answer is there, and is told when its time comes.
     Held(Box<Answer<'static>>),
 }
@@ -49,7 +56,7 @@ impl Connection {
     /// Whether so much of further requests has arrived that no more is taken for now.
     pub(super) fn is_backed_up(&self) -> bool {
         matches!(&self.stage, Stage::Http(stage)
-            if !matches!(stage.exchange, Exchange::Nothing | Exchange::Collecting(_)) && stage.http.buffered() > MAX_PIPELINED)
+            if !matches!(stage.exchange, Exchange::Nothing | Exchange::Collecting(_) | Exchange::RelayBody(_)) && stage.http.buffered() > MAX_PIPELINED)
     }
 }
 
@@ -96,6 +103,10 @@ impl Gateway {
         };
         let call = match core::mem::replace(&mut stage.exchange, Exchange::Working) {
             Exchange::Collecting(call) => call,
+            Exchange::RelayBody(whole) => {
+                stage.exchange = Exchange::Nothing;
+                return self.relay_body_complete(now, id, connection, *whole);
+            }
             other => {
                 stage.exchange = other;
                 return;
@@ -179,7 +190,7 @@ impl Gateway {
         }
     }
 
-    fn resume_requests(&mut self, id: ConnId, connection: &mut Connection) {
+    pub(super) fn resume_requests(&mut self, id: ConnId, connection: &mut Connection) {
         if connection.reading_paused
             && matches!(connection.stage, Stage::Http(_))
             && !connection.is_backed_up()
@@ -195,7 +206,11 @@ impl Gateway {
         let Stage::Http(stage) = &mut connection.stage else {
             return;
         };
-        let answer = match (core::mem::take(&mut stage.exchange), fault) {
+        let exchange = core::mem::take(&mut stage.exchange);
+        if self.relay_fault(now, id, connection, &exchange, fault) {
+            return;
+        }
+        let answer = match (exchange, fault) {
             (Exchange::Collecting(_), PeerFault::BodyTooLarge) => too_large(),
             (Exchange::Collecting(_), PeerFault::BodyTimeout) => {
                 Answer::refusal(Status::REQUEST_TIMEOUT, "Request body timeout", "invalid_request_error")
@@ -229,8 +244,10 @@ impl Gateway {
 
 /// Takes a piece of a body in. Bodies that nobody collects are dropped.
 pub(super) fn collect(exchange: &mut Exchange, piece: &Bytes) {
-    if let Exchange::Collecting(call) = exchange {
-        call.body.extend_from_slice(piece);
+    match exchange {
+        Exchange::Collecting(call) => call.body.extend_from_slice(piece),
+        Exchange::RelayBody(whole) => whole.push(piece),
+        _ => {}
     }
 }
 

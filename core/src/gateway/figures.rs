@@ -7,6 +7,7 @@ use core::fmt::{Display, Write};
 use super::Gateway;
 use super::connection::{Session, Stage};
 use crate::metrics::{METHODS, OUTCOMES, RUN_ENDS, SECONDS, SURFACES};
+use crate::surfaces::relay::CLASSES;
 use crate::time::Now;
 
 /// The media type of the format.
@@ -49,6 +50,7 @@ impl Gateway {
         self.state(&mut page, now);
         self.traffic(&mut page);
         self.requests(&mut page);
+        self.relayed(&mut page);
         self.work_done(&mut page);
         page.0
     }
@@ -72,13 +74,14 @@ impl Gateway {
             "1 while the gateway goes away.",
             draining,
         );
-        let (mut http, mut operator, mut control) = (0_u32, 0_u32, 0_u32);
+        let (mut http, mut operator, mut control, mut agents) = (0_u32, 0_u32, 0_u32, 0_u32);
         for connection in self.connections.values() {
             match &connection.stage {
                 Stage::Http(_) => http += 1,
                 Stage::WebSocket(stage) => match &stage.session {
                     Session::Operator(_) => operator += 1,
                     Session::Control(_) => control += 1,
+                    Session::Agent => agents += 1,
                     Session::Over => {}
                 },
                 Stage::Flushing | Stage::Ended => {}
@@ -92,6 +95,7 @@ impl Gateway {
         page.value("portcullis_connections", "surface=\"http\"", http);
         page.value("portcullis_connections", "surface=\"operator\"", operator);
         page.value("portcullis_connections", "surface=\"control\"", control);
+        page.value("portcullis_connections", "surface=\"relay\"", agents);
         let help = "Operator clients that finished the handshake.";
         page.one("portcullis_operator_clients", "gauge", help, self.operator.clients());
         page.one(
@@ -100,14 +104,12 @@ impl Gateway {
             "Runs and tool calls under way.",
             self.work(),
         );
-        let began = [self.operator.oldest_run(), self.tools.oldest()];
-        let oldest = began.into_iter().flatten().min();
-        let millis = oldest.map_or(0, |began| now.monotonic.since(began).as_millis());
+        let oldest = self.operator.oldest_run();
         page.one(
             "portcullis_work_oldest_seconds",
             "gauge",
-            "How long the oldest of them has been under way; 0 when there is none.",
-            alloc::format!("{}.{:03}", millis / 1_000, millis % 1_000),
+            "Seconds since the run began that has been under way for longest; 0: none is.",
+            oldest.map_or(0, |began| now.monotonic.since(began).as_secs()),
         );
     }
 
@@ -141,10 +143,29 @@ impl Gateway {
         );
         let help = "Requests to other servers.";
         page.family("portcullis_exchanges_total", "counter", help);
-        for (asker, counts) in ["fetch", "provider"].iter().zip(&metrics.exchanges) {
+        for (asker, counts) in ["fetch", "provider", "relay"].iter().zip(&metrics.exchanges) {
             for (outcome, count) in ["ok", "failed"].iter().zip(counts.all()) {
                 let labels = alloc::format!("asker=\"{asker}\",outcome=\"{outcome}\"");
                 page.value("portcullis_exchanges_total", &labels, count);
+            }
+        }
+    }
+
+    fn relayed(&self, page: &mut Page) {
+        let Some(relay) = &self.relay else { return };
+        let help = "Event streams of the relay that are open.";
+        page.one("portcullis_relay_streams", "gauge", help, relay.streams());
+        let name = "portcullis_relay_requests_total";
+        page.family(
+            name,
+            "counter",
+            "Requests to the relay, by what they are for and the class of the answer.",
+        );
+        for (route, counts) in CLASSES.iter().zip(&self.metrics.relay_requests) {
+            for (status, count) in ["2xx", "3xx", "4xx", "5xx"].iter().zip(counts.all()) {
+                if *count > 0 {
+                    page.value(name, &alloc::format!("route=\"{route}\",status=\"{status}\""), count);
+                }
             }
         }
     }

@@ -58,11 +58,11 @@ impl Gateway {
         // What is read meanwhile waits for that answer.
         match stage.exchange {
             Exchange::Held(_) => return self.pause_requests(id, connection),
-            Exchange::Working => {
+            Exchange::Working | Exchange::RelayWorking(_) | Exchange::Streaming => {
                 connection.deadlines.clear();
                 return self.pause_requests(id, connection);
             }
-            Exchange::Nothing | Exchange::Collecting(_) => {}
+            Exchange::Nothing | Exchange::Collecting(_) | Exchange::RelayBody(_) => {}
         }
         let settings = &self.settings.gateway.http;
         let (timer, after) = match http.phase() {
@@ -135,6 +135,7 @@ impl Gateway {
                     Ok(routed) => return routed,
                     Err(answer) => answer,
                 },
+                Route::Relay => return self.relay_request(now, id, connection, request),
                 Route::Unknown if upgrade => Answer::not_found().closing(),
                 Route::Unknown => Answer::not_found(),
             },
@@ -160,9 +161,9 @@ impl Gateway {
             Counted::Pending(_) | Counted::Open(_) => {}
         }
         self.judge_doors(now, id, connection, request, route)?;
-        // How large a tool call may be is looked at after the token.
+        // How large a tool call or a request for the relay may be is looked at after the token.
         if let Stage::Http(stage) = &mut connection.stage
-            && route != Route::Tools
+            && !matches!(route, Route::Tools | Route::Relay)
             && stage
                 .http
                 .limit_body(self.settings.gateway.http.max_body_bytes)

@@ -15,6 +15,11 @@ mod figures;
 mod http;
 mod outbound;
 mod probes;
+#[cfg(feature = "relay")]
+mod relay;
+#[cfg(not(feature = "relay"))]
+#[path = "absent_relay.rs"]
+mod relay;
 mod routes;
 mod table;
 mod telling;
@@ -30,6 +35,7 @@ use answers::Answers;
 use connection::{Connection, Counted, Stage, TurnedAway};
 use deadlines::{Deadlines, Timer};
 use drain::Drain;
+use exchange::Exchange;
 use routes::Routes;
 use table::Table;
 
@@ -51,6 +57,7 @@ use crate::report::Report;
 use crate::settings::Settings;
 use crate::surfaces::control::Control;
 use crate::surfaces::operator::{Context, Operator};
+use crate::surfaces::relay::Relay;
 use crate::surfaces::tools::Tools;
 use crate::time::{Instant, Now};
 
@@ -76,6 +83,10 @@ pub struct Gateway {
     providers: Providers,
     /// `None`: there is no control plane.
     control: Option<Control>,
+    /// `None`: there is no relay.
+    relay: Option<Relay>,
+    /// Requests that wait for the relay's answer.
+    relay_waiting: usize,
     /// Tool calls that were cut short because the gateway went away.
     lost_calls: u32,
     /// The gateway ended before its last records were on disk.
@@ -121,7 +132,8 @@ impl Gateway {
         let mut reports = Vec::new();
         let mut audit = alloc::vec![AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok)];
         let control = Control::new(&settings, now, &mut random, &mut calls, &mut reports, &mut audit);
-        Self {
+        let relay = Relay::new(&settings, &mut calls);
+        let mut gateway = Self {
             started: now,
             auth: Authenticator::new(&settings.auth, &mut random),
             random,
@@ -135,6 +147,8 @@ impl Gateway {
             tools: Tools::new(&settings),
             providers: Providers::new(&settings.providers),
             control,
+            relay,
+            relay_waiting: 0,
             lost_calls: 0,
             journal_lost: false,
             connections: Table::default(),
@@ -152,7 +166,11 @@ impl Gateway {
             repeats: BTreeMap::new(),
             turned_away_open: 0,
             settings,
-        }
+        };
+        gateway.with_relay(now, Relay::load);
+        gateway.outbound_outputs();
+        gateway.wake_at = gateway.next_deadline();
+        gateway
     }
 
     /// Connections that are open.
@@ -174,7 +192,12 @@ impl Gateway {
                 setting: "gateway.allowedNetworks",
             });
             self.metrics.turned_away.add(1, 1);
-            let stranger = Connection::new(peer, now.wall, Counted::No(TurnedAway::Stranger));
+            let stranger = Connection::new(
+                peer,
+                now.wall,
+                Counted::No(TurnedAway::Stranger),
+                self.routes.head_limits(),
+            );
             self.reject(now, id, &stranger, None, "address_not_allowed");
             Counted::No(TurnedAway::Stranger)
         } else if self.draining.is_some() {
@@ -202,7 +225,7 @@ impl Gateway {
         } else {
             http.header_timeout.min(TURN_AWAY)
         };
-        let mut connection = Box::new(Connection::new(peer, now.wall, counted));
+        let mut connection = Box::new(Connection::new(peer, now.wall, counted, self.routes.head_limits()));
         connection.deadlines.set(Timer::Header, now.monotonic.plus(patience));
         self.deadlines.schedule(id, &mut connection.deadlines);
         self.connections.insert(id, connection);
@@ -230,6 +253,10 @@ impl Gateway {
 
     fn read_closed(&mut self, now: Now, id: ConnId) {
         self.with(now, id, |gateway, connection| match &mut connection.stage {
+            // Who listens to events and closes has left.
+            Stage::Http(stage) if matches!(stage.exchange, Exchange::Streaming) => {
+                gateway.flush_after(now, id, connection);
+            }
             Stage::Http(stage) => {
                 stage.http.read_closed();
                 gateway.drive_http(now, id, connection);
@@ -262,6 +289,10 @@ impl Gateway {
         }
         if let Some(journal) = &mut self.journal {
             journal.on_deadline(now, &mut self.calls);
+        }
+        let due = self.relay.as_ref().and_then(Relay::next_deadline);
+        if due.is_some_and(|at| at <= now.monotonic) {
+            self.with_relay(now, Relay::on_deadline);
         }
         self.outbound_on_time(now);
     }
@@ -296,6 +327,9 @@ impl Gateway {
             Some(Owner::Control) => {
                 self.with_control(now, |control, cx| control.completed(cx, effect, outcome));
             }
+            Some(Owner::Relay) => {
+                self.with_relay(now, |relay, cx| relay.completed(cx, effect, outcome));
+            }
             None => {}
         }
     }
@@ -307,7 +341,7 @@ impl Gateway {
                 operator.progressed(&mut cx, effect, progress);
             }
             Some(Owner::Tools) => self.with_tools(now, |tools, cx| tools.progressed(cx, effect, progress)),
-            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Fetch) | None => {}
+            Some(Owner::Control | Owner::Outbound | Owner::Journal | Owner::Relay | Owner::Fetch) | None => {}
         }
     }
 
@@ -321,6 +355,9 @@ impl Gateway {
         self.tools.reconfigure(&self.settings);
         self.providers.reconfigure(&self.settings.providers);
         self.with_control(now, |control, cx| control.reconfigure(cx));
+        if let Some(new) = self.settings.relay.clone() {
+            self.with_relay(now, |relay, cx| relay.reconfigure(cx, &new));
+        }
         self.reconfigure_journal();
         self.record(AuditEvent::ConfigChanged, AuditOutcome::Ok, None);
     }
@@ -353,6 +390,7 @@ impl Gateway {
         or(self.fetches.next_deadline());
         or(self.tools.next_deadline());
         or(self.providers.next_deadline());
+        or(self.relay.as_ref().and_then(Relay::next_deadline));
         or(self.journal.as_ref().and_then(Journal::next_deadline));
         next.filter(|at| *at < Instant::END)
     }
@@ -391,7 +429,7 @@ impl Machine for Gateway {
             Input::Gone { conn, why } if self.exchanges.owns(conn) => self.exchanges.gone(now, conn, why),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::ReadClosed { conn } => self.read_closed(now, conn),
-            Input::Sent { conn, bytes } => self.sent(conn, bytes),
+            Input::Sent { conn, bytes } => self.sent(now, conn, bytes),
             Input::Gone { conn, why: _ } => self.gone(now, conn),
             Input::Completed { effect, outcome } => self.completed(now, effect, outcome),
             Input::Progress { effect, progress } => self.progressed(now, effect, &progress),
@@ -406,6 +444,7 @@ impl Machine for Gateway {
                 self.answer_tools(now);
             }
             self.release_control(now);
+            self.serve_relay(now);
             self.drain_further(now);
             self.deliver(now);
             // What was handed over may have let something go on that has more to tell.

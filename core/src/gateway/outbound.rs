@@ -7,6 +7,7 @@ use crate::id::FetchId;
 use crate::outbound::{Asker, ExchangeEvent};
 use crate::outbox::Upstream;
 use crate::providers::{ProviderContext, ProviderEvent, Providers};
+use crate::surfaces::relay::Relay;
 use crate::surfaces::tools::{Context, Tools};
 use crate::time::Now;
 
@@ -87,6 +88,7 @@ impl Gateway {
                         let (providers, mut cx) = self.providers(now);
                         providers.exchange_event(&mut cx, exchange, event);
                     }
+                    Asker::Relay => self.relay_exchange_event(now, exchange, event),
                 }
             } else if let Some((asker, fetch, result)) = self.fetches.take_event() {
                 self.fetched(now, asker, fetch, result);
@@ -114,6 +116,7 @@ impl Gateway {
             || self.providers.has_events()
             || self.fetches.has_events()
             || self.tools.has_answers()
+            || self.relay.as_ref().is_some_and(Relay::has_output)
     }
 
     /// What streams to a client without room waits.
@@ -139,10 +142,11 @@ impl Gateway {
             ExchangeEvent::Failed(_) => 1,
             _ => return,
         };
-        let [fetches, providers] = &mut self.metrics.exchanges;
+        let [fetches, providers, relay] = &mut self.metrics.exchanges;
         match asker {
             Asker::Fetch => fetches.add(outcome, 1),
             Asker::Providers => providers.add(outcome, 1),
+            Asker::Relay => relay.add(outcome, 1),
         }
     }
 

@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::http::Limits;
 use crate::settings::Settings;
 
 /// Where a request leads.
@@ -25,6 +26,8 @@ pub(super) enum Route {
     Metrics,
     /// `POST /tools/invoke`.
     Tools,
+    /// The relay.
+    Relay,
     /// Nothing is there.
     Unknown,
 }
@@ -38,6 +41,16 @@ pub(super) struct Routes {
     control: ControlPaths,
     /// Everything but the probes belongs to the control plane.
     control_alone: bool,
+    /// What nobody else wants goes to the relay.
+    has_relay: bool,
+    /// Everything belongs to the relay but the figures, if they are behind a token.
+    relay_alone: Option<RelayAlone>,
+}
+
+/// A relay without anything beside it.
+#[derive(Clone, Copy, Debug)]
+struct RelayAlone {
+    has_figures: bool,
 }
 
 #[derive(Debug)]
@@ -62,16 +75,31 @@ impl Routes {
             control,
             control_alone: cfg!(feature = "control")
                 && settings.control.as_ref().is_some_and(|control| control.standalone),
+            has_relay: cfg!(feature = "relay") && settings.relay.is_some(),
+            relay_alone: settings
+                .relay
+                .as_ref()
+                .filter(|relay| relay.standalone)
+                .map(|_| RelayAlone {
+                    has_figures: settings.auth.tokens.is_some(),
+                }),
         }
     }
 
     /// Where a request for this path leads; `upgrade`: it asks for a WebSocket.
     pub(super) fn find(&self, path: &str, upgrade: bool) -> Route {
+        if let Some(alone) = self.relay_alone {
+            return if path == "/metrics" && !upgrade && alone.has_figures {
+                Route::Metrics
+            } else {
+                Route::Relay
+            };
+        }
         if upgrade {
             return match path {
                 _ if self.is_operator(path) && !self.control_alone => Route::Operator,
                 _ if self.is_control(path) => Route::Control,
-                _ => Route::Unknown,
+                _ => self.rest(),
             };
         }
         match path {
@@ -84,7 +112,30 @@ impl Routes {
             "/tools/invoke" if cfg!(feature = "tools") => Route::Tools,
             _ if self.is_operator(path) => Route::Operator,
             _ if self.is_control(path) => Route::Control,
-            _ => Route::Unknown,
+            _ => self.rest(),
+        }
+    }
+
+    const fn rest(&self) -> Route {
+        if self.has_relay { Route::Relay } else { Route::Unknown }
+    }
+
+    /// Whether there is a relay and nothing else.
+    pub(super) const fn is_relay_alone(&self) -> bool {
+        self.relay_alone.is_some()
+    }
+
+    /// How large a request's head may be: the relay's clients send long tokens and long queries.
+    pub(super) fn head_limits(&self) -> Limits {
+        let usual = Limits::default();
+        if self.has_relay {
+            Limits {
+                max_request_line: 16_384,
+                max_head_bytes: 32_768,
+                ..usual
+            }
+        } else {
+            usual
         }
     }
 

@@ -81,6 +81,7 @@ impl Gateway {
         let surface = match &connection.stage {
             Stage::WebSocket(stage) => match &stage.session {
                 Session::Operator(_) => Surface::Ws,
+                Session::Agent => Surface::Relay,
                 // The surface tells it itself; and what was closed by us was told then.
                 Session::Control(_) | Session::Over => return,
             },

@@ -106,6 +106,11 @@ impl Gateway {
                         socket.set_max_message(limits.unwrap_or_default().1);
                     }
                 }
+                Session::Agent => {
+                    // What is no text is no JSON either.
+                    let text = text.unwrap_or_default();
+                    self.with_relay(now, |relay, cx| relay.agent_message(cx, id, text));
+                }
                 Session::Over => {}
             }
             if self.outbox.is_closing(id) {

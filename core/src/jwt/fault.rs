@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::jws::ShapeFault;
+
 /// The first check that a token failed; in the order of the checks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum TokenFault {
@@ -31,6 +33,15 @@ pub enum TokenFault {
     Issuer,
     /// `jti` is not that of the active token.
     OtherSession,
+}
+
+impl From<ShapeFault> for TokenFault {
+    fn from(fault: ShapeFault) -> Self {
+        match fault {
+            ShapeFault::Malformed => Self::Malformed,
+            ShapeFault::Invalid => Self::Invalid,
+        }
+    }
 }
 
 impl TokenFault {

@@ -4,7 +4,6 @@
 
 mod fault;
 mod issue;
-mod shape;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -15,15 +14,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+pub use crate::jws::MAX_TOKEN_BYTES;
 pub use fault::TokenFault;
 pub use issue::{Claims, issue};
 pub use verify::{Expected, Granted, verify};
 
 /// Who issues the tokens: the claim `iss`, on the way out and on the way in.
 pub const ISSUER: &str = "openclaw-gateway";
-
-/// The longest token that is looked at. Ours have about 330 characters; a stranger's may not cost more than this.
-pub const MAX_TOKEN_BYTES: usize = 8_192;
 
 /// The key that signs: wiped when dropped, never printed.
 #[derive(Clone)]

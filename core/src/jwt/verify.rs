@@ -1,20 +1,18 @@
 //! Judging a token: the checks in their order; the first that fails decides. The algorithm is ours, never the header's
 //! choice, and no claim is read before the signature is right.
 
-use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 
 use super::fault::TokenFault;
-use super::shape::Parts;
 use super::{ISSUER, SigningKey};
-use crate::json::{Object, string};
+use crate::json::Object;
+use crate::jws::{Parts, number, text_of as text};
 
 /// What a token is compared with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,12 +106,4 @@ fn check_times(payload: &Object<'_>, now: u64) -> Result<(), TokenFault> {
 fn scopes(payload: &Object<'_>) -> Vec<String> {
     let scope = payload.get("scope").map_or("[]", RawValue::get);
     serde_json::from_str(scope).unwrap_or_default()
-}
-
-fn text<'a>(object: &Object<'a>, key: &str) -> Option<Cow<'a, str>> {
-    object.get(key).and_then(string)
-}
-
-fn number(value: &RawValue) -> Option<f64> {
-    f64::deserialize(&mut serde_json::Deserializer::from_str(value.get())).ok()
 }

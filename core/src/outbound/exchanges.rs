@@ -33,6 +33,8 @@ pub enum Asker {
     Fetch,
     /// The AI providers.
     Providers,
+    /// The relay: its identity provider's documents.
+    Relay,
 }
 
 /// The exchanges of one machine.

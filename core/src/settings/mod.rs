@@ -6,6 +6,7 @@ mod control;
 mod doors;
 mod fetch;
 mod providers;
+mod relay;
 mod tools;
 
 use alloc::string::String;
@@ -18,6 +19,7 @@ pub use control::ControlSettings;
 pub use doors::{DoorSettings, ProxyIdentity};
 pub use fetch::{FetchSettings, SourceSettings};
 pub use providers::{HealthProbe, Provider, ProviderKey, ProviderSettings};
+pub use relay::{AllowedOrigins, RelayAuth, RelayLimits, RelaySettings};
 pub use tools::{CommandTool, ToolSettings};
 
 use crate::audit::AuditEvent;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub control: Option<ControlSettings>,
     /// The audit journal, where there is one.
     pub audit: Option<AuditSettings>,
+    /// The relay, where it is on.
+    pub relay: Option<RelaySettings>,
 }
 
 /// Admission, message and time limits. Spec: `spec/operator.md` section 2 and 8.

@@ -1,5 +1,5 @@
 //! The protocols, one folder each. A surface knows messages, never sockets; and no surface names another. In a build without
-//! one of them (features `operator`, `control`, `tools`) an empty one stands in its place, so that the gateway is the same.
+//! one of them (features `operator`, `control`, `relay`, `tools`) an empty one stands in its place, so that the gateway is the same.
 
 #[cfg(feature = "control")]
 pub mod control;
@@ -11,6 +11,11 @@ pub mod operator;
 #[cfg(not(feature = "operator"))]
 #[path = "absent/operator.rs"]
 pub mod operator;
+#[cfg(feature = "relay")]
+pub mod relay;
+#[cfg(not(feature = "relay"))]
+#[path = "absent/relay.rs"]
+pub mod relay;
 #[cfg(feature = "tools")]
 pub mod tools;
 #[cfg(not(feature = "tools"))]

@@ -42,9 +42,10 @@ const SWITCHES: [&str; 9] = [
 ];
 
 /// The commands, for help.
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "gateway",
     "control",
+    "relay",
     "call",
     "config",
     "token",

@@ -84,7 +84,7 @@ fn tailnet() -> Option<IpAddr> {
     })
 }
 
-fn refused(address: SocketAddr, error: &io::Error) -> String {
+pub(super) fn refused(address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -3,6 +3,7 @@
 use argh::FromArgs;
 
 use super::control::ControlCommand;
+use super::relay::RelayCommand;
 
 /// A fail-closed control-plane gateway for agents.
 #[derive(FromArgs)]
@@ -22,6 +23,7 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     Gateway(Box<GatewayCommand>),
     Control(Box<ControlCommand>),
+    Relay(Box<RelayCommand>),
     Call(CallCommand),
     Config(ConfigCommand),
     Token(TokenCommand),

@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod logging;
 mod probe;
+mod relay;
 mod reload;
 mod remote;
 mod running;
@@ -163,6 +164,7 @@ pub fn run(runtime: &dyn Runtime, mut process: Process) -> u8 {
             }
             Command::Gateway(command) => start::run(runtime, &command, &mut process),
             Command::Control(command) => control::run(runtime, &command, &mut process),
+            Command::Relay(command) => relay::run(runtime, &command, &mut process),
             Command::Config(command) => config::run(&command, &mut process),
             Command::Token(command) => token::run(&command, &mut process),
             Command::Security(command) => return ended(security::run(&command, &mut process), &mut process),

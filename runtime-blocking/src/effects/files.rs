@@ -33,7 +33,7 @@ pub fn run(effect: &Effect) -> Outcome {
         Effect::Rename { from, to } => rename(absolute(from)?, absolute(to)?).map_err(|e| doing(from, &e)),
         Effect::Remove { path } => remove(absolute(path)?).map_err(|e| doing(path, &e)),
         Effect::RealPath { path } => real_path(absolute(path)?).map_err(|e| doing(path, &e)),
-        Effect::Resolve { .. } | Effect::Dial(_) | Effect::Spawn(_) | Effect::Store(_) => {
+        Effect::Resolve { .. } | Effect::Dial(_) | Effect::Spawn(_) | Effect::Store(_) | Effect::VerifySignature(_) => {
             Err(fault(FaultKind::Invalid, "not an effect on files"))
         }
     }

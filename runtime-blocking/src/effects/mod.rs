@@ -8,4 +8,5 @@ pub mod files;
 pub mod groups;
 pub(crate) mod pool;
 pub mod resolve;
+pub mod signature;
 pub(crate) mod spawn;

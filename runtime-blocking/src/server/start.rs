@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use portcullis_core::effect::{Effect, Fault, FaultKind, Outcome};
+use portcullis_core::effect::{Completion, Effect, Fault, FaultKind, Outcome};
 use portcullis_core::id::EffectId;
 use portcullis_core::machine::{Input, Machine};
 use portcullis_core::store::Batch;
@@ -13,7 +13,7 @@ use super::peers;
 use crate::effects::control::Control;
 use crate::effects::fault::fault;
 use crate::effects::pool::{Pool, Work};
-use crate::effects::{files, resolve, spawn};
+use crate::effects::{files, resolve, signature, spawn};
 
 /// The threads for short work. Names and files have their own, so that a slow resolver holds up no file.
 pub(super) struct Pools {
@@ -38,6 +38,10 @@ pub(super) fn begin<M: Machine + Send + 'static>(
     control: Arc<Control>,
 ) {
     let begun = match what {
+        Effect::VerifySignature(check) => {
+            hub.completed(effect, Ok(Completion::Verified(signature::verify(&check))));
+            Ok(())
+        }
         Effect::Store(batch) => store(hub, effect, batch).map_err(|fault| fault.detail),
         Effect::Resolve { host } => in_pool(hub, &hub.pools.names, effect, move || resolve::lookup(&host)),
         Effect::ReadFile { .. }

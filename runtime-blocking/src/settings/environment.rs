@@ -55,6 +55,13 @@ impl Environment {
         all
     }
 
+    /// Adds a variable that is not there, not even empty.
+    pub(crate) fn add_missing(&mut self, name: &str, value: &str) {
+        if !self.is_set(name) {
+            self.0.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
     /// Adds what a file names and is not there yet; whether the file exists.
     fn add_file(&mut self, path: &Path, problems: &mut Vec<Problem>) -> bool {
         let text = match private_file::read(path) {

@@ -14,6 +14,7 @@ mod paths;
 mod private_file;
 mod problem;
 mod reader;
+mod relay;
 mod substitute;
 mod token;
 mod variables;
@@ -42,6 +43,7 @@ pub use keys::table;
 pub(crate) use private_file::replace as write_private;
 pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems};
+pub use relay::{RelayChoices, RelayFlags, read_relay};
 pub use token::{TOKEN_VARIABLES, fresh as fresh_token, token_file, write_file as write_token_file};
 
 use draft::Draft;

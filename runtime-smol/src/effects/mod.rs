@@ -14,10 +14,10 @@ use std::sync::mpsc;
 use std::thread;
 
 use portcullis_blocking::effects::fault::{doing, fault};
-use portcullis_blocking::effects::{files, resolve};
+use portcullis_blocking::effects::{files, resolve, signature};
 use portcullis_blocking::store::Store;
 use portcullis_blocking::tls::ClientTls;
-use portcullis_core::effect::{Effect, Fault, FaultKind, Outcome};
+use portcullis_core::effect::{Completion, Effect, Fault, FaultKind, Outcome};
 use portcullis_core::id::EffectId;
 use portcullis_core::machine::{Input, Machine};
 use smol::channel::{Receiver, Sender};
@@ -68,6 +68,13 @@ impl Effects {
             (Effect::Store(batch), _) => {
                 let done = effects.done.clone();
                 effects.store.submit(batch, move |outcome| tell(&done, effect, outcome));
+            }
+            (Effect::VerifySignature(check), _) => {
+                tell(
+                    &effects.done,
+                    effect,
+                    Ok(Completion::Verified(signature::verify(&check))),
+                );
             }
             (Effect::Resolve { host }, Some(control)) => {
                 let lookup = smol::unblock(move || resolve::lookup(&host));

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use portcullis_core::effect::{Completion, Effect, FaultKind, Outcome};
+use portcullis_core::effect::{Completion, Effect, FaultKind, Outcome, SignatureCheck, SignatureScheme};
 use portcullis_core::id::EffectId;
 use portcullis_core::machine::{Input, Output};
 use portcullis_core::store::{Batch, Durability, Expect, Key, Op, Reply, StoreReply};
@@ -52,6 +52,16 @@ fn names_are_resolved() {
         outcome(Effect::Resolve { host: String::new() }).unwrap_err().kind,
         FaultKind::Invalid
     );
+}
+
+#[test]
+fn signatures_are_checked() {
+    let check = SignatureCheck {
+        scheme: SignatureScheme::EcdsaP256(Bytes::new()),
+        message: Bytes::new(),
+        signature: Bytes::new(),
+    };
+    assert_eq!(outcome(Effect::VerifySignature(check)), Ok(Completion::Verified(false)));
 }
 
 #[test]

@@ -225,7 +225,7 @@ impl Operator {
         self.runs.len()
     }
 
-    /// When the run that is under way longest began.
+    /// When the run that has been under way for longest began.
     #[must_use]
     pub fn oldest_run(&self) -> Option<Instant> {
         self.runs.oldest()
@@ -387,7 +387,13 @@ impl Operator {
             }
             Method::AgentRun => {
                 let params = RunParams::parse(params).map_err(WireError::invalid)?;
-                self.run(cx, conn, ready.identity, frame.id.clone().into_owned(), params)?;
+                self.run(
+                    cx,
+                    conn,
+                    (ready.identity, ready.ip),
+                    frame.id.clone().into_owned(),
+                    params,
+                )?;
             }
             Method::AgentCancel => {
                 let run_id = params::cancel(params).map_err(WireError::invalid)?;

@@ -36,7 +36,7 @@ impl<'a> RequestFrame<'a> {
         })?;
         let (mut r#type, mut id, mut method, mut params) = (None, None, None, None);
         let mut is_traced = false;
-        for (name, value) in frame.iter() {
+        for (name, value) in frame.members() {
             match name {
                 "type" => r#type = Some(value),
                 "id" => id = Some(value),

@@ -109,7 +109,6 @@ struct Call {
     conn: Option<ConnId>,
     facts: CallFacts,
     work: Work,
-    began: Instant,
 }
 
 /// What the journal tells of a call.
@@ -178,12 +177,6 @@ impl Tools {
         self.live.len()
     }
 
-    /// When the call that is under way longest began.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Instant> {
-        self.live.values().map(|call| call.began).min()
-    }
-
     /// Calls under way that somebody waits for.
     #[must_use]
     pub fn awaited(&self) -> usize {
@@ -246,14 +239,7 @@ impl Tools {
             }
             Ok(Begun::UnderWay(work)) => {
                 let conn = Some(facts.conn);
-                let began = cx.now.monotonic;
-                let call = Call {
-                    conn,
-                    facts,
-                    work,
-                    began,
-                };
-                self.live.insert(key, call);
+                self.live.insert(key, Call { conn, facts, work });
                 None
             }
             Err(fault) => {
@@ -354,7 +340,6 @@ impl Tools {
                     work: Work::Program(program),
                     facts,
                     conn,
-                    ..
                 }) = self.live.get(&key)
                 {
                     self.deadlines.remove(&(program.deadline, key));

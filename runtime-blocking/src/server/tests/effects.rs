@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 
-use portcullis_core::effect::{Completion, Dial, DialTo, ExitStatus, FaultKind, OutputStream, Spawn, TlsClient};
+use portcullis_core::effect::{
+    Completion, Dial, DialTo, ExitStatus, FaultKind, OutputStream, SignatureCheck, SignatureScheme, Spawn, TlsClient,
+};
 use portcullis_core::machine::{CloseHow, GoneReason, Peer};
 use portcullis_core::store::{Batch, Durability, Expect, Key, Op, Reply, StoreReply};
 
@@ -92,6 +94,13 @@ fn files_and_names_and_records() {
         host: String::from("localhost"),
     });
     assert!(matches!(resolved, Ok(Completion::Resolved(addresses)) if !addresses.is_empty()));
+    let check = SignatureCheck {
+        scheme: SignatureScheme::EcdsaP256(Bytes::new()),
+        message: Bytes::new(),
+        signature: Bytes::new(),
+    };
+    let verified = outcome_of(Effect::VerifySignature(check));
+    assert_eq!(verified, Ok(Completion::Verified(false)));
     let key = Key {
         table: "t",
         id: String::from("a"),

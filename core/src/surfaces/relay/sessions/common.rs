@@ -1,0 +1,111 @@
+//! What all sessions share: how much each user holds, who listens, which sessions are to be written, and the one way an
+//! event goes.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::BytesMut;
+
+use super::backlog;
+use super::listeners::Listeners;
+use super::record::Session;
+use crate::surfaces::relay::context::RelayContext;
+use crate::surfaces::relay::ids::{SessionId, Uid};
+use crate::time::Instant;
+
+/// How long changes that a crash may take wait for each other.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// Events of all sessions of one user.
+const MAX_EVENT_BYTES: usize = 67_108_864;
+/// Messages of one user that wait for agents.
+pub(super) const MAX_QUEUED_BYTES: usize = 16_777_216;
+
+/// What all sessions share.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    pub(super) users: BTreeMap<Uid, Holding>,
+    pub(super) listeners: Listeners,
+    pub(super) dirty: Vec<SessionId>,
+    pub(super) flush_at: Option<Instant>,
+    pub(super) sweep_at: Option<Instant>,
+    /// Where events are written before they are cut off.
+    scratch: BytesMut,
+}
+
+/// How much a user holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Holding {
+    pub(super) sessions: u32,
+    pub(super) event_bytes: usize,
+    pub(super) queued_bytes: usize,
+}
+
+impl Common {
+    pub(super) fn holding(&self, uid: &Uid) -> Holding {
+        self.users.get(uid).copied().unwrap_or_default()
+    }
+
+    pub(super) fn hold(&mut self, uid: &Uid, change: impl FnOnce(&mut Holding)) {
+        match self.users.get_mut(uid) {
+            Some(holding) => {
+                change(holding);
+                if holding.sessions == 0 {
+                    self.users.remove(uid);
+                }
+            }
+            None => change(self.users.entry(uid.clone()).or_default()),
+        }
+    }
+
+    /// A session changed in a way that is written with the next flush.
+    pub(super) fn touch(&mut self, now: Instant, session: &mut Session) {
+        if !core::mem::replace(&mut session.is_dirty, true) {
+            self.dirty.push(session.id.clone());
+            self.flush_at.get_or_insert_with(|| now.plus(FLUSH_EVERY));
+        }
+    }
+
+    /// Appends an event, which `write` writes on one line of about `size` bytes, and tells those who listen.
+    pub(super) fn append(
+        &mut self,
+        cx: &mut RelayContext<'_>,
+        session: &mut Session,
+        size: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) {
+        // One allocation for each event, as large as it will be: the backlog keeps it.
+        self.scratch.reserve(size + 256);
+        let limits = cx.relay.limits;
+        let held = self.holding(&session.kept.initiator).event_bytes;
+        let others = held.saturating_sub(session.backlog.bytes());
+        let limits = backlog::Limits {
+            events: limits.events_per_session as usize,
+            bytes: (limits.event_bytes_per_session as usize).min(MAX_EVENT_BYTES.saturating_sub(others)),
+        };
+        let (text, delta) = session.backlog.push(&mut self.scratch, limits, write);
+        self.hold(&session.kept.initiator, |holding| {
+            holding.event_bytes = (holding.event_bytes + delta.after).saturating_sub(delta.before);
+        });
+        session.kept.updated_at = cx.now.wall;
+        self.touch(cx.now.monotonic, session);
+        let listeners = &mut self.listeners;
+        session.listeners.retain(|conn| {
+            let taken = cx.streams.push(*conn, &text);
+            if !taken {
+                // It comes back with its cursor.
+                cx.streams.end(*conn);
+                listeners.remove(*conn);
+            }
+            taken
+        });
+    }
+
+    /// Ends all streams of a session.
+    pub(super) fn end_listeners(&mut self, cx: &mut RelayContext<'_>, session: &mut Session) {
+        for conn in session.listeners.drain(..) {
+            cx.streams.end(conn);
+            self.listeners.remove(conn);
+        }
+    }
+}

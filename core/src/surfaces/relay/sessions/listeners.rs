@@ -1,0 +1,119 @@
+//! Who listens to a session's events: the stream's beginning, its heartbeat with a second look at the rights, its end.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Sessions, bad, member, refused};
+use crate::http::Status;
+use crate::id::ConnId;
+use crate::surfaces::relay::context::RelayContext;
+use crate::surfaces::relay::devices::{Devices, end_of};
+use crate::surfaces::relay::http::{Answer, Caller, EventStream, Reply, Request};
+use crate::surfaces::relay::ids::SessionId;
+use crate::time::Instant;
+
+/// The longest silence.
+const BEAT: Duration = Duration::from_secs(15);
+
+/// All listeners.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    open: BTreeMap<ConnId, Listener>,
+    due: BTreeSet<(Instant, ConnId)>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    session: SessionId,
+    caller: Caller,
+    /// When the token ends.
+    until: Instant,
+    next: Instant,
+}
+
+impl Listeners {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Forgets a listener; the session to which it listened.
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<SessionId> {
+        let listener = self.open.remove(&conn)?;
+        self.due.remove(&(listener.next, conn));
+        Some(listener.session)
+    }
+}
+
+impl Sessions {
+    /// `GET …/events`.
+    pub(super) fn listen(
+        &mut self,
+        cx: &mut RelayContext<'_>,
+        devices: &Devices,
+        caller: &Caller,
+        request: &Request<'_>,
+        id: &str,
+    ) -> Result<Reply, Answer> {
+        let id = SessionId::parse(id).map_err(|fault| bad(&fault.text("session_id")))?;
+        member(cx, devices, caller, self.sessions.get(&id))?;
+        let conn = request.conn;
+        self.closed(conn);
+        let session = self
+            .sessions
+            .get_mut(&id)
+            .ok_or_else(|| refused(Status::NOT_FOUND, "session not found"))?;
+        if cx.streams.count(&caller.uid) >= cx.relay.limits.streams_per_user {
+            return Err(refused(Status::TOO_MANY_REQUESTS, "too many event streams"));
+        }
+        let mut first = BytesMut::from(&b":connected\n\n"[..]);
+        for event in session.backlog.since(request.headers.get("last-event-id")) {
+            first.put_slice(event);
+        }
+        let until = end_of(cx.now, caller);
+        let next = cx.now.monotonic.plus(BEAT).min(until);
+        session.listeners.push(conn);
+        self.common.listeners.due.insert((next, conn));
+        let listener = Listener {
+            session: id,
+            caller: caller.clone(),
+            until,
+            next,
+        };
+        self.common.listeners.open.insert(conn, listener);
+        cx.streams
+            .open(conn, caller.uid.clone(), cx.relay.limits.stream_buffer_bytes);
+        let first = first.freeze();
+        Ok(Reply::Events(EventStream { first }))
+    }
+
+    /// Heartbeats that are due.
+    pub(super) fn beat(&mut self, cx: &mut RelayContext<'_>, devices: &Devices) {
+        let now = cx.now.monotonic;
+        while let Some(&(at, conn)) = self.common.listeners.due.first()
+            && at <= now
+        {
+            let listeners = &mut self.common.listeners;
+            listeners.due.remove(&(at, conn));
+            let Some(listener) = listeners.open.get_mut(&conn) else {
+                continue;
+            };
+            let session = self.sessions.get(&listener.session);
+            let (comment, ends) = if listener.until <= now {
+                (":authorization_expired\n\n", true)
+            } else if member(cx, devices, &listener.caller, session).is_err() {
+                (":authorization_revoked\n\n", true)
+            } else {
+                (":heartbeat\n\n", false)
+            };
+            let taken = cx.streams.push(conn, comment.as_bytes());
+            listener.next = now.plus(BEAT).min(listener.until);
+            listeners.due.insert((listener.next, conn));
+            if ends || !taken {
+                cx.streams.end(conn);
+                self.closed(conn);
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Section 7: what is there after the process was killed.
+
+use super::*;
+use crate::surfaces::relay::world::START;
+
+#[test]
+fn an_acknowledged_session_goes_on_after_a_crash() {
+    let (mut world, ann, agent) = established();
+    send(&mut world, &ann, 1);
+    world.agent_says(agent, &answer("session.progress", 1));
+    world.seconds(1);
+    let before = world.ask(&ann, EVENTS, "").body;
+    world.crash();
+    let agent = world.agent(&ann, "dev_1");
+    assert_eq!(kinds(&world.frames(agent)), ["gateway.connected", "transport.init"]);
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").json()["status"], "agent_acknowledged");
+    assert_eq!(world.ask(&ann, EVENTS, "").body, before);
+    let again = send(&mut world, &ann, 1);
+    assert_eq!((again.status, &again.json()["message_id"]), (202, &"m-1".into()));
+    assert_eq!(world.frames(agent), [""; 0], "answered, not relayed again");
+    world
+        .ask_with(&ann, MESSAGES, "X-Idempotency-Key: z\r\n", &message(1))
+        .is(409, "replay_detected");
+    assert_eq!(send(&mut world, &ann, 2).status, 202);
+    let conn = world.ask(&ann, EVENTS, "").conn;
+    world.agent_says(agent, &answer("session.result", 1));
+    assert_eq!(world.heard(conn), "", "the agent's numbers go on, too");
+    world.agent_says(agent, &answer("session.result", 2));
+    assert_eq!(data(&world.heard(conn)).len(), 1);
+}
+
+#[test]
+fn what_waits_is_delivered_once_after_a_crash_and_a_reconnect() {
+    let (mut world, ann, agent) = established();
+    send(&mut world, &ann, 1);
+    assert_eq!(world.frames(agent).len(), 1);
+    world.agent_leaves(agent);
+    for seq in [2, 3] {
+        assert_eq!(send(&mut world, &ann, seq).status, 202);
+    }
+    world.crash();
+    let asked = send(&mut world, &ann, 3);
+    assert_eq!(
+        (asked.status, &asked.json()["status"]),
+        (202, &"queued_for_agent".into())
+    );
+    send(&mut world, &ann, 4);
+    let agent = world.agent(&ann, "dev_1");
+    let sent = kinds(&world.frames(agent));
+    assert_eq!(
+        sent[2..],
+        ["session.message 2", "session.message 3", "session.message 4"]
+    );
+    world.crash();
+    let agent = world.agent(&ann, "dev_1");
+    assert_eq!(world.frames(agent).len(), 2);
+}
+
+#[test]
+fn a_message_for_an_agent_that_is_away_is_acknowledged_when_it_is_on_disk() {
+    let (mut world, ann, agent) = established();
+    world.agent_leaves(agent);
+    world.disk_works = false;
+    let asked = send(&mut world, &ann, 1);
+    assert_eq!(asked.status, 1);
+    world.crash();
+    world.disk_works = true;
+    world.settle();
+    assert_eq!(world.answered_later(asked.conn), None);
+    let agent = world.agent(&ann, "dev_1");
+    assert_eq!(
+        kinds(&world.frames(agent)),
+        ["gateway.connected", "transport.init"],
+        "nobody was promised anything"
+    );
+    assert_eq!(send(&mut world, &ann, 1).status, 202);
+}
+
+#[test]
+fn a_beginning_is_acknowledged_when_it_is_on_disk_and_asked_again_of_the_next_agent() {
+    let (mut world, ann, _) = with_device();
+    let agent = world.agent(&ann, "dev_1");
+    world.frames(agent);
+    assert_eq!(init(&mut world, &ann).status, 202);
+    assert_eq!(world.frames(agent).len(), 1);
+    world.crash();
+    let agent = world.agent(&ann, "dev_1");
+    assert_eq!(kinds(&world.frames(agent))[2..], ["session.handshake.request"]);
+    world.agent_says(agent, &ack_frame("s-01", AGENT_KEY));
+    world.crash();
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").json()["status"], "agent_acknowledged");
+}
+
+#[test]
+fn a_cursor_of_an_earlier_life_hides_nothing_that_came_later() {
+    let (mut world, ann, agent) = established();
+    world.seconds(1);
+    // Lost with the process: it was not written yet.
+    world.disk_works = false;
+    world.agent_says(agent, &answer("session.progress", 1));
+    let cursor = format!("Last-Event-ID: {}\r\n", START * 1_024 + 1);
+    assert_eq!(world.ask_with(&ann, EVENTS, &cursor, "").body, ":connected\n\n");
+    world.disk_works = true;
+    world.crash();
+    let agent = world.agent(&ann, "dev_1");
+    world.agent_says(agent, &answer("session.progress", 1));
+    let seen = world.ask_with(&ann, EVENTS, &cursor, "").body;
+    assert_eq!(data(&seen).len(), 1, "{seen}");
+    assert!(seen.contains(&format!("id: {}\n", (START + 1_000) * 1_024)));
+}
+
+#[test]
+fn many_events_are_written_in_few_records_and_go_with_the_backlog() {
+    let (mut world, ann, agent) = established();
+    world.relay.limits.events_per_session = 50;
+    for round in 0..10 {
+        for seq in 1..=20 {
+            world.agent_says(agent, &answer("session.progress", round * 20 + seq));
+        }
+        world.seconds(1);
+    }
+    assert!(
+        (3..=4).contains(&world.records("relay.events")),
+        "{}",
+        world.records("relay.events")
+    );
+    world.crash();
+    assert_eq!(
+        data(&world.ask(&ann, EVENTS, "").body).len(),
+        60,
+        "whole records come back"
+    );
+}
+
+#[test]
+fn records_of_no_session_and_of_another_form_are_told_and_left_alone() {
+    let (mut world, ann, _) = established();
+    for (table, id) in [
+        ("relay.undelivered", "s-99/0000000000000001"),
+        ("relay.undelivered", "s-01/0000000000000001"),
+        ("relay.answers", "s-01/zz"),
+        ("relay.events", "s-01"),
+        ("relay.sessions", "s-02"),
+    ] {
+        let key = crate::store::Key { table, id: id.into() };
+        world.disk.insert(key, bytes::Bytes::from_static(b"\x09"));
+    }
+    world.crash();
+    assert_eq!(world.reports.len(), 1);
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").status, 200);
+}

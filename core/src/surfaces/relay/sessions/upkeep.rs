@@ -1,0 +1,192 @@
+//! What happens by itself: reading at the start, writing what may wait, forgetting what nobody used for long.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::Sessions;
+use super::answers::{ANSWERS, Stored};
+use super::backlog::EVENTS;
+use super::record::{Kept, KeptMessage, SESSIONS, Session, Status as State, UNDELIVERED, Undelivered};
+use crate::report::Report;
+use crate::settings::RelaySettings;
+use crate::store::{Durability, Record};
+use crate::surfaces::relay::context::RelayContext;
+use crate::surfaces::relay::devices::Devices;
+use crate::surfaces::relay::ids::SessionId;
+use crate::surfaces::relay::ledger::Change;
+use crate::surfaces::relay::records;
+use crate::time::{Instant, Now};
+
+/// How often idle sessions are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+impl Sessions {
+    /// Everything is read: sessions first, then what belongs to them.
+    pub(super) fn take_loaded(&mut self, relay: &RelaySettings, now: Now, reports: &mut Vec<Report>) {
+        let mut tables: BTreeMap<_, _> = core::mem::take(&mut self.loaded).into_iter().collect();
+        let mut unread = 0_u64;
+        for record in tables.remove(SESSIONS).unwrap_or_default() {
+            match read_session(&record, now) {
+                Some(session) => self.insert(session),
+                None => unread += 1,
+            }
+        }
+        for table in [EVENTS, ANSWERS, UNDELIVERED] {
+            for record in tables.remove(table).unwrap_or_default() {
+                unread += u64::from(!self.take_record(relay, now, table, &record));
+            }
+        }
+        self.common.sweep_at = Some(now.monotonic.plus(SWEEP_EVERY));
+        if unread > 0 {
+            reports.push(Report::EffectFailed {
+                what: "records of the relay are of another form, or of no session, and were left alone",
+                detail: alloc::format!("{unread} of sessions"),
+            });
+        }
+    }
+
+    fn take_record(&mut self, relay: &RelaySettings, now: Now, table: &str, record: &Record) -> bool {
+        let Some((id, number)) = record.id.split_once('/') else {
+            return false;
+        };
+        let (Some(session), Ok(number)) = (self.sessions.get_mut(id), u64::from_str_radix(number, 16)) else {
+            return false;
+        };
+        let limit = relay.limits.idempotency_per_session as usize;
+        match table {
+            EVENTS => {
+                let before = session.backlog.bytes();
+                let good = session.backlog.load(record.value.clone());
+                let more = session.backlog.bytes() - before;
+                self.common
+                    .hold(&session.kept.initiator, |holding| holding.event_bytes += more);
+                good
+            }
+            ANSWERS => session.answers.load(number, &record.value, now.wall, limit),
+            _ => {
+                let Some(kept) = records::read::<KeptMessage>(&record.value) else {
+                    return false;
+                };
+                if now.wall < kept.until {
+                    let stored = Stored::new(kept.fingerprint, kept.message_id, true, kept.until);
+                    session.answers.insert(kept.key, stored, now.wall, limit);
+                }
+                let frame = Bytes::from(kept.frame);
+                self.common
+                    .hold(&session.kept.initiator, |holding| holding.queued_bytes += frame.len());
+                session.undelivered.push_back(Undelivered { place: number, frame });
+                true
+            }
+        }
+    }
+
+    pub(super) fn insert(&mut self, session: Session) {
+        let of_device = self.of_device.entry(session.kept.device.clone()).or_default();
+        of_device.insert(session.id.clone());
+        self.common
+            .hold(&session.kept.initiator, |holding| holding.sessions += 1);
+        self.sessions.insert(session.id.clone(), session);
+    }
+
+    /// A session is over: it goes from memory and from disk, and its streams end.
+    pub(super) fn forget(&mut self, cx: &mut RelayContext<'_>, id: &SessionId) {
+        let Some(mut session) = self.sessions.remove(id) else {
+            return;
+        };
+        self.common.end_listeners(cx, &mut session);
+        if let Some(ids) = self.of_device.get_mut(&session.kept.device) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.of_device.remove(&session.kept.device);
+            }
+        }
+        let queued: usize = session.undelivered.iter().map(|message| message.frame.len()).sum();
+        self.common.hold(&session.kept.initiator, |holding| {
+            holding.sessions = holding.sessions.saturating_sub(1);
+            holding.event_bytes = holding.event_bytes.saturating_sub(session.backlog.bytes());
+            holding.queued_bytes = holding.queued_bytes.saturating_sub(queued);
+        });
+        cx.ledger
+            .change(SESSIONS, id.as_str(), Change::Delete, Durability::Durable);
+        for message in &session.undelivered {
+            let record = session.record_of(message.place);
+            cx.ledger
+                .change(UNDELIVERED, record, Change::Delete, Durability::Durable);
+        }
+        session.backlog.forget(id, cx.ledger);
+        session.answers.forget(id, cx.ledger);
+    }
+
+    /// When [`Self::on_deadline`] wants to be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [
+            self.loading.next_deadline(),
+            self.common.flush_at,
+            self.common.sweep_at,
+            self.common.listeners.next_deadline(),
+            self.agents_due.first().map(|(at, _)| *at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// A deadline passed.
+    pub fn on_deadline(&mut self, cx: &mut RelayContext<'_>, devices: &mut Devices) {
+        let now = cx.now.monotonic;
+        self.loading.on_deadline(cx.now, cx.calls);
+        self.agents_due(cx, devices);
+        self.beat(cx, devices);
+        if self.common.flush_at.is_some_and(|at| at <= now) {
+            self.flush(cx);
+        }
+        if self.common.sweep_at.is_some_and(|at| at <= now) {
+            self.common.sweep_at = Some(now.plus(SWEEP_EVERY));
+            self.sweep(cx, devices);
+        }
+    }
+
+    /// Writes what may wait no longer; before a stop, too.
+    pub fn flush(&mut self, cx: &mut RelayContext<'_>) {
+        self.common.flush_at = None;
+        for id in core::mem::take(&mut self.common.dirty) {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            session.is_dirty = false;
+            session.keep(cx.ledger, Durability::Lazy);
+            session.answers.flush(&id, cx.now.wall, cx.ledger);
+            session.backlog.flush(&id, cx.ledger);
+        }
+    }
+
+    /// Forgets sessions without a change for long, unless their agent is there and they are not over.
+    fn sweep(&mut self, cx: &mut RelayContext<'_>, devices: &Devices) {
+        let idle = |session: &&Session| {
+            let until = session.kept.updated_at.plus(cx.relay.limits.session_idle);
+            let online = devices
+                .get(&session.kept.device)
+                .is_some_and(|device| device.is_online(cx.now.monotonic));
+            until <= cx.now.wall && !(online && session.kept.status != State::AgentError)
+        };
+        let over: Vec<_> = self
+            .sessions
+            .values()
+            .filter(idle)
+            .map(|session| session.id.clone())
+            .collect();
+        for id in over {
+            self.forget(cx, &id);
+        }
+    }
+}
+
+fn read_session(record: &Record, now: Now) -> Option<Session> {
+    let kept: Kept = records::read(&record.value)?;
+    let id = SessionId::parse(&record.id).ok()?;
+    Some(Session::new(id, kept, now.wall))
+}
