@@ -44,7 +44,7 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
         flags: &flags,
         working_dir: &PathBuf::from("/"),
         purpose: match vector.surface {
-            Surface::Gateway => Purpose::Gateway,
+            Surface::Gateway | Surface::Nothing => Purpose::Gateway,
             Surface::Control => Purpose::Control,
         },
     };
@@ -72,7 +72,7 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
 /// Where the command line has the control plane write its token.
 fn token_file(vector: &Vector) -> String {
     match vector.surface {
-        Surface::Gateway => format!("{STATE}/control-token"),
+        Surface::Gateway | Surface::Nothing => format!("{STATE}/control-token"),
         Surface::Control => format!("{STATE}/control/control-token"),
     }
 }

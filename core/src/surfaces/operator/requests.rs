@@ -96,7 +96,13 @@ impl Operator {
             }
             Method::AgentRun => {
                 let params = RunParams::parse(params).map_err(WireError::invalid)?;
-                self.run(cx, conn, ready.identity, frame.id.clone().into_owned(), params)?;
+                self.run(
+                    cx,
+                    conn,
+                    (ready.identity, ready.ip),
+                    frame.id.clone().into_owned(),
+                    params,
+                )?;
             }
             Method::AgentCancel => {
                 let run_id = params::cancel(params).map_err(WireError::invalid)?;

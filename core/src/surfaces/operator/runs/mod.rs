@@ -23,6 +23,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use core::net::IpAddr;
+
 use bytes::Bytes;
 
 use index::IdempotencyKey;
@@ -69,6 +71,8 @@ struct Run {
     identity: [u8; 32],
     /// Where the output is streamed: the connection that asked first.
     caller: ConnId,
+    /// Its client's address.
+    ip: Option<IpAddr>,
     /// The frame id of the first request.
     run_id: String,
     /// Whom to answer.

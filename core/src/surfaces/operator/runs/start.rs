@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::{Flow, IdempotencyKey, Run, RunKey, Step};
@@ -25,7 +26,7 @@ impl Operator {
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        identity: [u8; 32],
+        (identity, ip): ([u8; 32], Option<IpAddr>),
         id: String,
         params: RunParams,
     ) -> Result<(), WireError> {
@@ -64,6 +65,7 @@ impl Operator {
             params_digest,
             identity,
             caller: conn,
+            ip,
             run_id: id,
             waiters: alloc::vec![waiter],
             params,
