@@ -6,6 +6,7 @@ mod answering;
 pub mod child;
 pub mod client;
 pub mod crash;
+mod crypto;
 pub mod echo;
 mod line;
 pub mod load;

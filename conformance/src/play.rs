@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::client::jwt;
+use crate::client::{jwt, responses};
 use crate::line::Line;
 use crate::pattern::Bindings;
-use crate::vector::{Action, DialAnswer, DialPattern, FilePattern, Mint, Step, Vector};
+use crate::vector::{Action, DialAnswer, DialPattern, FilePattern, Mint, Step, Surface, Vector};
 use crate::world::World;
 
 /// The step at which a vector failed.
@@ -34,6 +34,8 @@ const CONTROL_SECRET: &str = "control-plane-test-secret-0123456789abcdef";
 const PATIENCE_VIRTUAL: Duration = Duration::from_millis(1_000);
 /// The same, and the least, over sockets: a busy machine is no failure.
 const PATIENCE_REAL: Duration = Duration::from_millis(4_000);
+/// How long a relay may take to read its records.
+const READY: Duration = Duration::from_secs(10);
 
 /// Plays `vector` in `world`.
 ///
@@ -45,10 +47,16 @@ pub fn play(vector: &Vector, world: &mut dyn World) -> Result<(), Failure> {
         lines: BTreeMap::new(),
         bindings: Bindings::default(),
         skip_ticks: vector.skip_ticks,
+        is_relay: vector.surface == Surface::Relay,
     };
     for (name, value) in player.world.facts() {
         player.bindings.bind(&name, value.into());
     }
+    player.ready().map_err(|why| Failure {
+        step: "0".into(),
+        source: "waiting until the relay is ready".into(),
+        why,
+    })?;
     player.steps(&vector.steps)?;
     player.no_dials().map_err(|why| Failure {
         step: "-".into(),
@@ -70,9 +78,39 @@ struct Player<'a> {
     lines: BTreeMap<String, Line>,
     bindings: Bindings,
     skip_ticks: bool,
+    is_relay: bool,
 }
 
 impl Player<'_> {
+    /// A relay reads its records after it has begun to listen: waits until it says that it has.
+    fn ready(&mut self) -> Result<(), String> {
+        const NAME: &str = "the relay's readiness";
+        let mut left = READY;
+        while self.is_relay && !left.is_zero() {
+            self.world.open(NAME, None)?;
+            self.world
+                .send(NAME, b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
+            let mut came = Vec::new();
+            while !left.is_zero() {
+                came.extend(self.world.take(NAME).bytes);
+                if let Some(response) = responses::next(&mut came, false, false)? {
+                    self.world.drop_connection(NAME);
+                    if response.status == 200 {
+                        return Ok(());
+                    }
+                    break;
+                }
+                left = left.saturating_sub(self.world.pass(left));
+            }
+            self.world.pass(Duration::from_millis(2));
+        }
+        if self.is_relay {
+            Err("it does not become ready".into())
+        } else {
+            Ok(())
+        }
+    }
+
     fn steps(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for step in steps {
             if let Action::Repeat { times, steps } = &step.action {
@@ -105,7 +143,8 @@ impl Player<'_> {
             Action::Reload(changes) => self.world.reload(changes),
             Action::Restart => {
                 self.lines.clear();
-                self.world.restart()
+                self.world.restart()?;
+                self.ready()
             }
             Action::Drop => {
                 self.world.drop_connection(&step.on);
@@ -142,6 +181,10 @@ impl Player<'_> {
             }
             Action::Token(name) => self.until(step, &mut |world, bindings| token(world, bindings, name)),
             Action::Mint(mint) => self.mint(mint),
+            Action::Claims(name) => {
+                let token = self.bindings.fill_text(&format!("${{{name}}}"));
+                claims(&mut self.bindings, name, &token)
+            }
             action => self.talk(step, action),
         }
     }
@@ -383,10 +426,16 @@ fn token(world: &mut dyn World, bindings: &mut Bindings, name: &str) -> Result<(
     let path = bindings.fill_text("${tokenFile}");
     let bytes = world.file(&path).ok_or_else(|| format!("there is no {path}"))?;
     let token = String::from_utf8_lossy(&bytes).trim().to_owned();
-    for (claim, value) in jwt::payload(&token)?.as_object().into_iter().flatten() {
+    claims(bindings, name, &token)?;
+    bindings.bind(name, token.into());
+    Ok(())
+}
+
+/// Binds the claims of a token.
+fn claims(bindings: &mut Bindings, name: &str, token: &str) -> Result<(), String> {
+    for (claim, value) in jwt::payload(token)?.as_object().into_iter().flatten() {
         bindings.bind(&format!("{name}.{claim}"), value.clone());
     }
-    bindings.bind(name, token.into());
     Ok(())
 }
 

@@ -46,4 +46,5 @@ shelf![
     "control/shutdown",
     "control/weaknesses",
     "control/checklist",
+    "relay/scenarios",
 ];

@@ -5,6 +5,7 @@
 mod action;
 mod house;
 mod parts;
+mod relay;
 mod shelf;
 mod sugar;
 mod upstream;
@@ -67,6 +68,8 @@ pub enum Surface {
     Gateway,
     /// `portcullis control`.
     Control,
+    /// `portcullis relay`.
+    Relay,
 }
 
 /// One step of a vector.
@@ -139,7 +142,8 @@ impl Vector {
             surface: match map.get("surface").map(Value::as_str) {
                 None | Some(Some("gateway")) => Surface::Gateway,
                 Some(Some("control")) => Surface::Control,
-                Some(_) => return Err("\"surface\" is \"gateway\" or \"control\"".into()),
+                Some(Some("relay")) => Surface::Relay,
+                Some(_) => return Err("\"surface\" is \"gateway\", \"control\" or \"relay\"".into()),
             },
             settings: object(map, "settings")?,
             environment: object(map, "environment")?,
