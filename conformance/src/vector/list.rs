@@ -63,4 +63,5 @@ shelf![
     "control/shutdown",
     "control/weaknesses",
     "control/checklist",
+    "relay/scenarios",
 ];
