@@ -39,6 +39,8 @@ export class Relay {
     assert.equal(typeof line, "string", `the relay did not start: ${this.output}`);
     this.url = JSON.parse(line).url;
     this.lives += 1;
+    const ready = () => fetch(`${this.url.replace("0.0.0.0", "127.0.0.1")}/readyz`).then((answer) => answer.text().then(() => answer.ok));
+    await until(() => `it is ready: ${this.output}`, ready);
     return this;
   }
 
