@@ -120,6 +120,19 @@ impl Child {
         Self::spawn(program, start)
     }
 
+    /// Starts a relay with these variables.
+    ///
+    /// # Errors
+    /// Why it did not start, in its own words.
+    pub fn relay(program: &Program, environment: Vec<(String, String)>) -> Result<Self, String> {
+        let start = Start {
+            command: "relay",
+            environment,
+            ..Start::default()
+        };
+        Self::spawn(program, start)
+    }
+
     fn spawn(program: &Program, start: Start) -> Result<Self, String> {
         let folder = Folder::fresh()?;
         let log = Arc::default();

@@ -287,7 +287,7 @@ impl<'a> Written<'a> {
             "expectFile" => Action::ExpectFile(house::file(self.value)?),
             "expectLog" => house::log(self.value)?,
             "token" => Action::Token(self.string()?.to_owned()),
-            "device" => house::device(self.value)?,
+            "sign" => house::device(self.value)?,
             "mint" => Action::Mint(house::mint(self.value)?),
             _ => return Ok(None),
         }))
