@@ -83,13 +83,13 @@ impl Chain {
 }
 
 fn hex_of(digest: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
-    let mut hex = String::with_capacity(64);
-    for byte in digest {
-        hex.push(digit(byte >> 4));
-        hex.push(digit(byte & 15));
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut hex = [b'0'; 64];
+    let halves = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    for (place, half) in hex.iter_mut().zip(halves) {
+        *place = DIGITS.get(usize::from(half)).copied().unwrap_or_default();
     }
-    hex
+    String::from(core::str::from_utf8(&hex).unwrap_or_default())
 }
 
 /// What the hash of a line must be: over what is before its last member.

@@ -214,9 +214,9 @@ fn everyday_records_gather_and_are_written_at_once() {
     assert!(house.asked().is_none() && !house.journal.is_flushed());
     assert_eq!(
         house.journal.next_deadline(),
-        Some(house.now.monotonic.plus(Duration::from_millis(20)))
+        Some(house.now.monotonic.plus(Duration::from_millis(50)))
     );
-    house.pass(Duration::from_millis(19));
+    house.pass(Duration::from_millis(49));
     house.record(opened());
     assert!(house.asked().is_none(), "those that come later do not put it off");
     assert_eq!(house.disk.verify().records, 0);
@@ -292,12 +292,12 @@ fn one_append_at_a_time_and_the_next_holds_all_that_came_meanwhile() {
 fn many_records_are_written_before_their_time() {
     let mut house = House::new(Disk::default(), AuditSettings::at(PATH.into()));
     house.run();
-    for _ in 0..10_000 {
+    for _ in 0..20_000 {
         house.record(opened());
         house.run();
         assert!(house.journal.held() < ENOUGH);
     }
-    assert!(house.disk.verify().records > 8_000);
+    assert!(house.disk.verify().records > 15_000);
 }
 
 /// AU-11.
