@@ -42,7 +42,7 @@ pub struct Child {
 /// What a gateway is started with.
 #[derive(Clone, Debug, Default)]
 struct Start {
-    /// `gateway` or `control`.
+    /// `gateway`, `control` or `relay`.
     command: &'static str,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -125,6 +125,19 @@ impl Child {
         let start = Start {
             command: "gateway",
             args,
+            ..Start::default()
+        };
+        Self::spawn(program, start)
+    }
+
+    /// Starts the relay with these environment variables.
+    ///
+    /// # Errors
+    /// Why it did not start, in its own words.
+    pub fn start_relay(program: &Program, environment: Vec<(String, String)>) -> Result<Self, String> {
+        let start = Start {
+            command: "relay",
+            environment,
             ..Start::default()
         };
         Self::spawn(program, start)
