@@ -137,6 +137,9 @@ impl Sessions {
         relayed.replace("sessionId", &id);
         relayed.replace("conversationId", conversation.as_str());
         self.common.append(cx, session, size, |out| relayed.write(out));
+        if let Some(message) = body::first(frame, &["message_id", "messageId"]) {
+            self.shows(cx, conn, &id, &message);
+        }
     }
 
     fn handshake_ack(
