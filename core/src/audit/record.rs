@@ -47,6 +47,32 @@ pub enum AuditEvent {
     TokenRotated,
     /// Another provider was chosen.
     ProviderSwitched,
+    /// A code, a refresh token or a client was refused at the relay's token endpoint.
+    TokenRefused,
+    /// A code or refresh token of the relay came a second time: its login ended.
+    TokenReused,
+    /// A login of the relay was ended before its time.
+    LoginEnded,
+    /// A device was registered at the relay.
+    DeviceRegistered,
+    /// A device of the relay got another identity key.
+    IdentityKeyReplaced,
+    /// A device of the relay was removed.
+    DeviceRemoved,
+    /// An agent of the relay connected.
+    AgentConnected,
+    /// An agent of the relay is gone.
+    AgentDisconnected,
+    /// An agent's proof was refused in a handshake of the relay.
+    HandshakeRefused,
+    /// Somebody was invited to a device of the relay.
+    GrantInvited,
+    /// An invitation to a device was accepted.
+    GrantAccepted,
+    /// A grant for a device was taken back.
+    GrantRevoked,
+    /// A grant for a device was given back.
+    GrantLeft,
     /// Draining began.
     DrainStart,
     /// Draining ended.
@@ -59,6 +85,17 @@ pub enum AuditEvent {
     Stop,
     /// Records were lost because they could not be written; `count` says how many.
     RecordsLost,
+}
+
+impl AuditEvent {
+    /// Whether strangers can cause it as often as they like, so that it is sampled.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        matches!(
+            self,
+            Self::AuthFailed | Self::TokenRefused | Self::TokenReused | Self::HandshakeRefused
+        )
+    }
 }
 
 /// How it ended. The vocabulary is closed.

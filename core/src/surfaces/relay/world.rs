@@ -48,7 +48,7 @@ pub(super) struct World {
     ledger: Ledger,
     streams: Streams,
     pub(super) reports: Vec<Report>,
-    audit: Vec<AuditRecord>,
+    pub(super) audit: Vec<AuditRecord>,
     next_conn: u64,
     answers: BTreeMap<ConnId, Answer>,
     heard: BTreeMap<ConnId, String>,
@@ -118,6 +118,7 @@ pub(super) fn relay_settings() -> RelaySettings {
         access_token_ttl: Duration::from_secs(3_600),
         auth_code_ttl: Duration::from_secs(300),
         refresh_token_ttl: Duration::from_secs(1),
+        agent_token_ttl: Duration::from_secs(86_400),
         refresh_absolute_ttl: Duration::from_secs(1),
         state_backend: "memory".into(),
         auth: RelayAuth::Oidc {

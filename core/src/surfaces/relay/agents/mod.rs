@@ -51,6 +51,8 @@ pub(super) struct Agent {
     seen: Instant,
     /// When its access token ends.
     pub(super) until: Instant,
+    /// Its access token came from a login, which ends it when it ends.
+    pub(super) has_login: bool,
     /// When it is looked at next.
     pub(super) due: Instant,
 }
@@ -106,6 +108,7 @@ impl Agents {
             heard: now,
             seen: now,
             until,
+            has_login: false,
             due: now,
         };
         *self.owners.entry(owner).or_default() += 1;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::handshake::offer;
 use super::record::Status as State;
 use super::{Sessions, bad, refused};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
 use crate::id::ConnId;
 use crate::surfaces::relay::agents::{Handed, PRESENCE, SILENCE, wire};
@@ -58,7 +59,7 @@ impl Sessions {
             .agents
             .has_room(&caller.uid, &device, cx.relay.limits.agents_per_owner)
         {
-            return Err(refused(Status::TOO_MANY_REQUESTS, "too many agent connections"));
+            return Err(refused(Status::TOO_MANY_REQUESTS, "too many agent connections").with("Retry-After", "30"));
         }
         if !request.wants_websocket {
             #[derive(serde::Serialize)]
@@ -93,12 +94,18 @@ impl Sessions {
         }
         if let Some(old) = self.agents.of_device(&device) {
             cx.outbox.close(old, CloseCode::NORMAL, "replaced_by_new_connection");
-            self.drop_agent(cx, old);
+            self.drop_agent(cx, old, "replaced");
         }
         let until = end_of(cx.now, caller);
         self.agents
             .open(cx, &self.secret, conn, device.clone(), caller.uid.clone(), until);
+        if let Some(agent) = self.agents.get_mut(conn) {
+            // Where there is no login that can be ended, the token's end is the only one.
+            agent.has_login = caller.login.is_some();
+        }
         let at = cx.now.wall;
+        let whose = alloc::format!("{device} of {}", caller.uid.0);
+        cx.record(AuditEvent::AgentConnected, AuditOutcome::Ok, (conn, None), whose);
         self.tell_agent(cx, conn, |out, agent| wire::connected(out, agent, at));
         self.send_token(cx, conn);
         self.schedule(cx, conn);
@@ -108,13 +115,15 @@ impl Sessions {
 
     /// An agent's connection ended. Nothing happens for one that was replaced.
     pub fn agent_closed(&mut self, cx: &mut RelayContext<'_>, devices: &mut Devices, conn: ConnId) {
-        if let Some(device) = self.drop_agent(cx, conn) {
+        if let Some(device) = self.drop_agent(cx, conn, "gone") {
             devices.disconnected(cx, &device);
         }
     }
 
-    fn drop_agent(&mut self, cx: &mut RelayContext<'_>, conn: ConnId) -> Option<DeviceId> {
+    fn drop_agent(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, how: &str) -> Option<DeviceId> {
         let agent = self.agents.remove(conn)?;
+        let whose = alloc::format!("{how}: {} of {}", agent.device, agent.owner.0);
+        cx.record(AuditEvent::AgentDisconnected, AuditOutcome::Ok, (conn, None), whose);
         self.agents_due.remove(&(agent.due, conn));
         self.take_back(cx, agent.flight);
         Some(agent.device)
@@ -179,7 +188,7 @@ impl Sessions {
             let Some(agent) = self.agents.get_mut(conn) else {
                 continue;
             };
-            let expired = cx.relay.strict_transport && agent.until <= now;
+            let expired = (cx.relay.strict_transport || !agent.has_login) && agent.until <= now;
             if expired || agent.heard.plus(SILENCE) <= now {
                 let reason = if expired {
                     "access token expired"
@@ -206,7 +215,7 @@ impl Sessions {
 
     fn schedule(&mut self, cx: &RelayContext<'_>, conn: ConnId) {
         let Some(agent) = self.agents.get_mut(conn) else { return };
-        let until = if cx.relay.strict_transport {
+        let until = if cx.relay.strict_transport || !agent.has_login {
             agent.until
         } else {
             Instant::END

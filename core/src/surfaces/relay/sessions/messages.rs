@@ -152,7 +152,7 @@ impl Sessions {
                 ("session_id", id.as_str()),
                 ("conversation_id", session.kept.conversation.as_str()),
             ];
-            return Err(told(Status::SERVICE_UNAVAILABLE, "agent_unavailable", &ids));
+            return Err(told(Status::SERVICE_UNAVAILABLE, "agent_unavailable", &ids).with("Retry-After", "5"));
         };
         let kept = KeptMessage {
             key: message.key.into(),
