@@ -112,9 +112,9 @@ impl Journal {
         if !self.settings.wants(record.event) {
             return;
         }
-        if record.event == AuditEvent::AuthFailed {
+        if record.event.is_sampled() {
             let who = record.ip.map(group).unwrap_or_default();
-            let Some(left_out) = self.sampling.take(now.monotonic, who) else {
+            let Some(left_out) = self.sampling.take(now.monotonic, record.event, who) else {
                 return;
             };
             record.count = (left_out > 0).then_some(left_out);

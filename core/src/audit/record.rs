@@ -48,6 +48,32 @@ pub enum AuditEvent {
     TokenRotated,
     /// Another provider was chosen.
     ProviderSwitched,
+    /// A code, a refresh token or a client was refused at the relay's token endpoint.
+    TokenRefused,
+    /// A code or refresh token of the relay came a second time: its login ended.
+    TokenReused,
+    /// A login of the relay was ended before its time.
+    LoginEnded,
+    /// A device was registered at the relay.
+    DeviceRegistered,
+    /// A device of the relay got another identity key.
+    IdentityKeyReplaced,
+    /// A device of the relay was removed.
+    DeviceRemoved,
+    /// An agent of the relay connected.
+    AgentConnected,
+    /// An agent of the relay is gone.
+    AgentDisconnected,
+    /// An agent's proof was refused in a handshake of the relay.
+    HandshakeRefused,
+    /// Somebody was invited to a device of the relay.
+    GrantInvited,
+    /// An invitation to a device was accepted.
+    GrantAccepted,
+    /// A grant for a device was taken back.
+    GrantRevoked,
+    /// A grant for a device was given back.
+    GrantLeft,
     /// Draining began.
     DrainStart,
     /// Draining ended.
@@ -60,6 +86,17 @@ pub enum AuditEvent {
     Stop,
     /// Records were lost because they could not be written; `count` says how many.
     RecordsLost,
+}
+
+impl AuditEvent {
+    /// Whether strangers can cause it as often as they like, so that it is sampled.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        matches!(
+            self,
+            Self::AuthFailed | Self::TokenRefused | Self::TokenReused | Self::HandshakeRefused
+        )
+    }
 }
 
 /// How it ended. The vocabulary is closed.
@@ -209,6 +246,19 @@ impl AuditEvent {
             Self::TokenGenerated => "token_generated",
             Self::TokenRotated => "token_rotated",
             Self::ProviderSwitched => "provider_switched",
+            Self::TokenRefused => "token_refused",
+            Self::TokenReused => "token_reused",
+            Self::LoginEnded => "login_ended",
+            Self::DeviceRegistered => "device_registered",
+            Self::IdentityKeyReplaced => "identity_key_replaced",
+            Self::DeviceRemoved => "device_removed",
+            Self::AgentConnected => "agent_connected",
+            Self::AgentDisconnected => "agent_disconnected",
+            Self::HandshakeRefused => "handshake_refused",
+            Self::GrantInvited => "grant_invited",
+            Self::GrantAccepted => "grant_accepted",
+            Self::GrantRevoked => "grant_revoked",
+            Self::GrantLeft => "grant_left",
             Self::DrainStart => "drain_start",
             Self::DrainEnd => "drain_end",
             Self::TurnLost => "turn_lost",
@@ -221,7 +271,15 @@ impl AuditEvent {
     /// Whether it is everyday traffic, of which many records may wait a moment to be written together. Anything that was
     /// refused, cut short or changed is not.
     pub(super) const fn is_routine(self) -> bool {
-        matches!(self, Self::ConnOpen | Self::ConnClose | Self::AuthOk | Self::Request)
+        matches!(
+            self,
+            Self::ConnOpen
+                | Self::ConnClose
+                | Self::AuthOk
+                | Self::Request
+                | Self::AgentConnected
+                | Self::AgentDisconnected
+        )
     }
 }
 
@@ -243,6 +301,7 @@ impl AuditRecord {
             Surface::Ws => "ws",
             Surface::Control => "control",
             Surface::Http => "http",
+            Surface::Relay => "relay",
             Surface::Cli => "cli",
         });
         text(out, "surface", surface);
