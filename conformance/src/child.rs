@@ -43,7 +43,7 @@ pub struct Child {
 /// What a gateway is started with.
 #[derive(Clone, Debug, Default)]
 struct Start {
-    /// `gateway` or `control`.
+    /// `gateway`, `control` or `relay`.
     command: &'static str,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -83,6 +83,7 @@ impl Child {
             command: match vector.surface {
                 Surface::Gateway | Surface::Nothing => "gateway",
                 Surface::Control => "control",
+                Surface::Relay => "relay",
             },
             environment: environment(vector),
             ..Start::default()
@@ -114,6 +115,19 @@ impl Child {
         let start = Start {
             command: "gateway",
             args,
+            ..Start::default()
+        };
+        Self::spawn(program, start)
+    }
+
+    /// Starts a relay with these variables.
+    ///
+    /// # Errors
+    /// Why it did not start, in its own words.
+    pub fn relay(program: &Program, environment: Vec<(String, String)>) -> Result<Self, String> {
+        let start = Start {
+            command: "relay",
+            environment,
             ..Start::default()
         };
         Self::spawn(program, start)
@@ -261,18 +275,27 @@ pub fn set_arguments(settings: &Map<String, Value>) -> Vec<String> {
     settings.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// A vector's environment variables.
+/// A vector's environment variables; those that every relay has, unless the vector says otherwise.
 #[must_use]
 pub fn environment(vector: &Vector) -> Vec<(String, String)> {
+    const RELAY: [(&str, &str); 4] = [
+        ("DOTENV_PATH", "-"),
+        ("JWT_SIGNING_KEY", "reference-signing-key-0123456789abcdef"),
+        ("PUBLIC_BASE_URL", "http://localhost:8080"),
+        ("ALLOW_ORIGINS", "*"),
+    ];
+    let usual = RELAY
+        .iter()
+        .filter(|(name, _)| vector.surface == Surface::Relay && !vector.environment.contains_key(*name));
+    let usual = usual.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let pairs = vector.environment.iter();
-    pairs
-        .map(|(name, value)| {
-            (
-                name.clone(),
-                value.as_str().map_or_else(|| value.to_string(), String::from),
-            )
-        })
-        .collect()
+    let own = pairs.map(|(name, value)| {
+        (
+            name.clone(),
+            value.as_str().map_or_else(|| value.to_string(), String::from),
+        )
+    });
+    usual.chain(own).collect()
 }
 
 /// Settings of dotted keys as the object of objects that a settings file is.

@@ -6,6 +6,7 @@ mod answering;
 pub mod child;
 pub mod client;
 pub mod crash;
+mod crypto;
 pub mod echo;
 pub mod folder;
 mod line;

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::crypto;
+
 /// Values that a vector has taken from what came (`$bind:NAME`), and the number of the round inside `repeat` (`n`).
 #[derive(Clone, Debug, Default)]
 pub struct Bindings(BTreeMap<String, Value>);
@@ -24,12 +26,20 @@ impl Bindings {
         Ok(match value {
             Value::String(text) => match text.strip_prefix("$ref:") {
                 Some(name) => self.bound(name)?.clone(),
-                None => Value::String(self.fill_text(text)),
+                None => {
+                    let text = self.fill_text(text);
+                    Value::String(crypto::key(&text).unwrap_or(text))
+                }
             },
             Value::Array(items) => Value::Array(items.iter().map(|item| self.fill(item)).collect::<Result<_, _>>()?),
             Value::Object(map) => {
                 let pairs = map.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?)));
-                Value::Object(pairs.collect::<Result<Map<_, _>, String>>()?)
+                let map = pairs.collect::<Result<Map<_, _>, String>>()?;
+                Value::Object(if crypto::concerns(&map) {
+                    crypto::spliced(&map)?
+                } else {
+                    map
+                })
             }
             other => other.clone(),
         })
@@ -101,6 +111,15 @@ impl Bindings {
         pattern: &Map<String, Value>,
         actual: &Map<String, Value>,
     ) -> Result<(), String> {
+        if crypto::concerns(pattern) {
+            let (ours, others): (Map<_, _>, Map<_, _>) =
+                pattern.clone().into_iter().partition(|(name, _)| crypto::is_ours(name));
+            let Value::Object(ours) = self.fill(&Value::Object(ours))? else {
+                return Err(format!("{}: no object", at(path)));
+            };
+            let all = ours.into_iter().chain(others).collect();
+            return self.compare_objects(path, &all, actual);
+        }
         let subset = pattern.get("$subset") == Some(&Value::Bool(true));
         if let Some(extra) = actual.keys().find(|key| !subset && !pattern.contains_key(*key)) {
             return Err(format!("{}: the key {extra:?} is there and should not be", at(path)));
@@ -138,6 +157,8 @@ impl Bindings {
             "$string" => string.is_some_and(|text| !text.is_empty()),
             "$uuid" => string.is_some_and(is_uuid),
             "$rfc3339" => string.is_some_and(is_rfc_3339),
+            "$second" => string.is_some_and(is_whole_second),
+            "$x25519" | "$ed25519" => string.is_some() && crypto::key(text).as_deref() == string,
             "$int" => is_int(actual, argument),
             "$digits" => {
                 string.is_some_and(|text| text.parse().is_ok_and(|number: i64| is_int(&number.into(), argument)))
@@ -193,6 +214,12 @@ fn is_rfc_3339(text: &str) -> bool {
         .map(|character| if character.is_ascii_digit() { '0' } else { character })
         .collect();
     shape == "0000-00-00T00:00:00.000Z"
+}
+
+/// `YYYY-MM-DDTHH:MM:SSZ`.
+fn is_whole_second(text: &str) -> bool {
+    let padded = text.strip_suffix('Z').map(|text| format!("{text}.000Z"));
+    padded.is_some_and(|text| is_rfc_3339(&text))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::client::{device, jwt};
+use crate::client::{device, jwt, responses};
 use crate::line::Line;
 use crate::pattern::Bindings;
 use crate::program::Job;
 use crate::seen;
-use crate::vector::{Action, DialAnswer, DialPattern, Mint, Run, Step, Vector};
+use crate::vector::{Action, DialAnswer, DialPattern, Mint, Run, Step, Surface, Vector};
 use crate::world::World;
 
 /// The step at which a vector failed.
@@ -38,6 +38,8 @@ const PATIENCE_VIRTUAL: Duration = Duration::from_millis(1_000);
 const PATIENCE_REAL: Duration = Duration::from_millis(4_000);
 /// The same, for a run of the program.
 const PATIENCE_RUN: Duration = Duration::from_secs(20);
+/// How long a relay may take to read its records.
+const READY: Duration = Duration::from_secs(10);
 
 /// Plays `vector` in `world`.
 ///
@@ -49,10 +51,16 @@ pub fn play(vector: &Vector, world: &mut dyn World) -> Result<(), Failure> {
         lines: BTreeMap::new(),
         bindings: Bindings::default(),
         skip_ticks: vector.skip_ticks,
+        is_relay: vector.surface == Surface::Relay,
     };
     for (name, value) in player.world.facts() {
         player.bindings.bind(&name, value.into());
     }
+    player.ready().map_err(|why| Failure {
+        step: "0".into(),
+        source: "waiting until the relay is ready".into(),
+        why,
+    })?;
     player.steps(&vector.steps)?;
     player.no_dials().map_err(|why| Failure {
         step: "-".into(),
@@ -74,9 +82,39 @@ struct Player<'a> {
     lines: BTreeMap<String, Line>,
     bindings: Bindings,
     skip_ticks: bool,
+    is_relay: bool,
 }
 
 impl Player<'_> {
+    /// A relay reads its records after it has begun to listen: waits until it says that it has.
+    fn ready(&mut self) -> Result<(), String> {
+        const NAME: &str = "the relay's readiness";
+        let mut left = READY;
+        while self.is_relay && !left.is_zero() {
+            self.world.open(NAME, None)?;
+            self.world
+                .send(NAME, b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
+            let mut came = Vec::new();
+            while !left.is_zero() {
+                came.extend(self.world.take(NAME).bytes);
+                if let Some(response) = responses::next(&mut came, false, false)? {
+                    self.world.drop_connection(NAME);
+                    if response.status == 200 {
+                        return Ok(());
+                    }
+                    break;
+                }
+                left = left.saturating_sub(self.world.pass(left));
+            }
+            self.world.pass(Duration::from_millis(2));
+        }
+        if self.is_relay {
+            Err("it does not become ready".into())
+        } else {
+            Ok(())
+        }
+    }
+
     fn steps(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for step in steps {
             if let Action::Repeat { times, steps } = &step.action {
@@ -109,7 +147,8 @@ impl Player<'_> {
             Action::Reload(changes) => self.world.reload(changes),
             Action::Restart => {
                 self.lines.clear();
-                self.world.restart()
+                self.world.restart()?;
+                self.ready()
             }
             Action::Drop => {
                 self.world.drop_connection(&step.on);
@@ -167,6 +206,10 @@ impl Player<'_> {
                 let signature = device::sign(&self.bindings.fill_text(text));
                 self.bindings.bind(bind, signature.into());
                 Ok(())
+            }
+            Action::Claims(name) => {
+                let token = self.bindings.fill_text(&format!("${{{name}}}"));
+                claims(&mut self.bindings, name, &token)
             }
             action => self.talk(step, action),
         }
@@ -394,10 +437,16 @@ fn token(world: &mut dyn World, bindings: &mut Bindings, name: &str) -> Result<(
     let path = bindings.fill_text("${tokenFile}");
     let bytes = world.file(&path).ok_or_else(|| format!("there is no {path}"))?;
     let token = String::from_utf8_lossy(&bytes).trim().to_owned();
-    for (claim, value) in jwt::payload(&token)?.as_object().into_iter().flatten() {
+    claims(bindings, name, &token)?;
+    bindings.bind(name, token.into());
+    Ok(())
+}
+
+/// Binds the claims of a token.
+fn claims(bindings: &mut Bindings, name: &str, token: &str) -> Result<(), String> {
+    for (claim, value) in jwt::payload(token)?.as_object().into_iter().flatten() {
         bindings.bind(&format!("{name}.{claim}"), value.clone());
     }
-    bindings.bind(name, token.into());
     Ok(())
 }
 

@@ -6,4 +6,5 @@ pub mod gzip;
 pub mod jwt;
 pub mod requests;
 pub mod responses;
+pub mod sse;
 pub mod talk;

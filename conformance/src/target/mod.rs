@@ -1,6 +1,7 @@
 //! What vectors are played against: the core in memory, a runtime in a child process, or somebody else's gateway.
 
 mod core;
+mod relay;
 
 use std::net::SocketAddr;
 

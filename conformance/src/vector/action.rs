@@ -149,6 +149,19 @@ pub enum Action {
         /// What is added to the time, in milliseconds.
         offset: i64,
     },
+    /// Bind the claims of the token that is bound to this name to `NAME.sub` and the like.
+    Claims(String),
+    /// Expect the head of a stream of server-sent events; events from then on.
+    Streaming {
+        /// Headers that must be there, besides the usual ones.
+        headers: Vec<(String, Value)>,
+    },
+    /// Expect an event: a pattern for `id`, `event` and `data` (as JSON). Heartbeats before it are passed over.
+    Event(Value),
+    /// Expect a comment on such a stream.
+    Comment(Value),
+    /// Expect that the stream ends in order; HTTP again from then on.
+    StreamEnd,
     /// Kill the gateway and start another on the same state directory.
     Restart,
     /// Do steps several times; `$n` in them is the number of the round, from 1.
@@ -180,6 +193,8 @@ pub enum Body {
     Text(String),
     /// JSON; gives a Content-Type.
     Json(Value),
+    /// A form: names and values, percent-encoded; gives a Content-Type.
+    Form(Map<String, Value>),
 }
 
 /// What the gateway is expected to dial, and what becomes of it.

@@ -65,4 +65,5 @@ shelf![
     "control/shutdown",
     "control/weaknesses",
     "control/checklist",
+    "relay/scenarios",
 ];

@@ -6,6 +6,7 @@ mod action;
 mod house;
 mod parts;
 mod program;
+mod relay;
 mod shelf;
 mod sugar;
 mod upstream;
@@ -75,6 +76,8 @@ pub enum Surface {
     Control,
     /// Nothing: its steps run the program.
     Nothing,
+    /// `portcullis relay`.
+    Relay,
 }
 
 /// One step of a vector.
@@ -149,7 +152,8 @@ impl Vector {
                 None | Some(Some("gateway")) => Surface::Gateway,
                 Some(Some("control")) => Surface::Control,
                 Some(Some("none")) => Surface::Nothing,
-                Some(_) => return Err("\"surface\" is \"gateway\", \"control\" or \"none\"".into()),
+                Some(Some("relay")) => Surface::Relay,
+                Some(_) => return Err("\"surface\" is \"gateway\", \"control\", \"relay\" or \"none\"".into()),
             },
             settings: object(map, "settings")?,
             environment: object(map, "environment")?,

@@ -9,9 +9,10 @@ use super::{Flow, IdempotencyKey, Run, RunKey, Step};
 use crate::effect::{Completion, Effect, Outcome};
 use crate::id::ConnId;
 use crate::store::{Batch, Durability, Op, Reply, StoreReply};
+use crate::surfaces::operator::context::find_agent;
 use crate::surfaces::operator::params::RunParams;
 use crate::surfaces::operator::wire::{ErrorCode, Waiter, WireError};
-use crate::surfaces::operator::{Context, Operator, find_agent, shutdown};
+use crate::surfaces::operator::{Context, Operator, shutdown};
 
 /// The most requests that wait for one run: a client that asks again and again for the same thing adds no more.
 const MAX_WAITERS: usize = 1_024;
