@@ -16,6 +16,8 @@ shelf![
     "websocket/frames",
     "http/head",
     "http/body",
+    "http/sent-bodies",
+    "http/asking",
     "http/connection",
     "hardening/auth",
     "hardening/lockout",
