@@ -47,4 +47,6 @@ shelf![
     "control/weaknesses",
     "control/checklist",
     "relay/scenarios",
+    "relay/handshakes",
+    "relay/bits",
 ];
