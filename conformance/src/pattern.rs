@@ -158,7 +158,9 @@ impl Bindings {
             }
             "$after" => {
                 let (name, mark) = argument.split_once(':').unwrap_or((argument, "/"));
-                let rest = string.and_then(|text| text.split_once(mark)).map(|(_, rest)| rest.to_owned());
+                let rest = string
+                    .and_then(|text| text.split_once(mark))
+                    .map(|(_, rest)| rest.to_owned());
                 let found = rest.is_some();
                 self.bind(name, rest.into());
                 found

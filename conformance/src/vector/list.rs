@@ -49,4 +49,10 @@ shelf![
     "relay/scenarios",
     "relay/handshakes",
     "relay/bits",
+    "relay/messages",
+    "relay/agents",
+    "relay/transport",
+    "relay/events",
+    "relay/lasting",
+    "relay/weaknesses",
 ];

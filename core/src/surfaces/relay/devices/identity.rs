@@ -82,10 +82,21 @@ impl Devices {
         }
         device.kept.updated_at = now;
         device.keep(cx.ledger);
-        if let Some(before) = before {
+        let (id, owner) = (device.id.clone(), device.kept.owner.clone());
+        if let Some(before) = &before {
             self.forget_owner(&before.kept.owner, &before.id);
         }
         self.insert(device);
+        // A device that comes into view, or leaves it, is told at once; a new key or name is nothing that is told.
+        match before.map(|before| before.kept.owner) {
+            Some(same) if same == owner => {}
+            former => {
+                self.wake(cx, &id);
+                if let Some(former) = former {
+                    self.wake_user(cx, &former);
+                }
+            }
+        }
         Ok(())
     }
 
