@@ -85,11 +85,45 @@ impl Drop for StateFolder {
 }
 
 impl Child {
+    /// Starts a gateway that must refuse to start with exit code 1 and leave no state behind; what it says.
+    ///
+    /// # Errors
+    /// What it did instead.
+    pub fn refused(program: &Program, vector: &Vector) -> Result<String, String> {
+        let state = unused_folder();
+        let mut process = command(program, &Self::start_of(vector), &state.0)?;
+        let mut process = process
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
+        match announced(&mut process, &Arc::default()) {
+            Ok(address) => {
+                let _ = process.kill();
+                let _ = process.wait();
+                Err(format!("it started and listens on {address}"))
+            }
+            Err(told) => {
+                let status = process.wait().map_err(|error| error.to_string())?;
+                if status.code() != Some(1) {
+                    Err(format!("it ended with {status}, saying {told:?}"))
+                } else if state.0.exists() {
+                    Err(format!("it left {} behind", state.0.display()))
+                } else {
+                    Ok(told)
+                }
+            }
+        }
+    }
+
     /// Starts a gateway with the settings that `vector` asks for.
     ///
     /// # Errors
     /// Why it did not start, in its own words.
     pub fn for_vector(program: &Program, vector: &Vector) -> Result<Self, String> {
+        Self::spawn(program, Self::start_of(vector))
+    }
+
+    /// What a vector's gateway is started with.
+    fn start_of(vector: &Vector) -> Start {
         let mut start = Start {
             command: match vector.surface {
                 Surface::Gateway => "gateway",
@@ -112,7 +146,7 @@ impl Child {
                 vec!["--no-auth".into()]
             });
         }
-        Self::spawn(program, start)
+        start
     }
 
     /// Starts a gateway with further arguments; with [`TOKEN`] when `auth` is on.
@@ -132,13 +166,7 @@ impl Child {
     }
 
     fn spawn(program: &Program, start: Start) -> Result<Self, String> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "portcullis-conformance-{}-{}",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        );
-        let state = StateFolder(std::env::temp_dir().join(name));
+        let state = unused_folder();
         let log = Arc::default();
         let (process, address) = spawn(program, &start, &state.0, &log)?;
         Ok(Self {
@@ -323,12 +351,38 @@ fn write_settings(state: &Path, settings: &Map<String, Value>) -> Result<(), Str
     std::fs::write(&file, nested(settings).to_string()).map_err(|why| format!("cannot write {}: {why}", file.display()))
 }
 
+/// A state folder that is not there yet.
+fn unused_folder() -> StateFolder {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let name = format!(
+        "portcullis-conformance-{}-{}",
+        std::process::id(),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    );
+    StateFolder(std::env::temp_dir().join(name))
+}
+
 fn spawn(
     program: &Program,
     start: &Start,
     state: &Path,
     log: &Arc<Log>,
 ) -> Result<(std::process::Child, SocketAddr), String> {
+    let mut process = command(program, start, state)?
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
+    match announced(&mut process, log) {
+        Ok(address) => Ok((process, address)),
+        Err(why) => {
+            let _ = process.kill();
+            let _ = process.wait();
+            Err(format!("{} did not start: {why}", program.file.display()))
+        }
+    }
+}
+
+/// The command line and environment of a gateway.
+fn command(program: &Program, start: &Start, state: &Path) -> Result<Command, String> {
     let mut command = Command::new(&program.file);
     command.args(&program.prefix).arg(start.command);
     command.args(["--port", "0", "--json", "--state-dir"]).arg(state);
@@ -345,17 +399,7 @@ fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut process = command
-        .spawn()
-        .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
-    match announced(&mut process, log) {
-        Ok(address) => Ok((process, address)),
-        Err(why) => {
-            let _ = process.kill();
-            let _ = process.wait();
-            Err(format!("{} did not start: {why}", program.file.display()))
-        }
-    }
+    Ok(command)
 }
 
 /// The address in the first line that the child prints. Both streams are read to their ends, so that it never waits for us.

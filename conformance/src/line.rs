@@ -188,6 +188,8 @@ impl Line {
             json: None,
             text: None,
             head: true,
+            contains: Vec::new(),
+            lacks: Vec::new(),
         };
         let verdict = check_response(&pattern, &response, bindings);
         self.frames = Some(Frames::default());
@@ -213,6 +215,8 @@ impl Line {
             json: None,
             text: None,
             head: true,
+            contains: Vec::new(),
+            lacks: Vec::new(),
         };
         let verdict = check_response(&pattern, &response, bindings);
         self.events = Some(Events::default());
@@ -452,6 +456,14 @@ fn check_response(pattern: &ResponsePattern, came: &Response, bindings: &mut Bin
         bindings
             .check(pattern, &body)
             .map_err(|why| described(format!("body: {why}")))?;
+    }
+    let body = String::from_utf8_lossy(&came.body);
+    let text = |text: &String| bindings.fill_text(text);
+    if let Some(missing) = pattern.contains.iter().find(|part| !body.contains(&text(part))) {
+        return Err(described(format!("{missing:?} is not in the body")));
+    }
+    if let Some(there) = pattern.lacks.iter().find(|part| body.contains(&text(part))) {
+        return Err(described(format!("{there:?} is in the body")));
     }
     match &pattern.text {
         Some(text) if text.as_bytes() != came.body => Err(described(format!("expected the body {text:?}"))),

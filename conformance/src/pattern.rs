@@ -156,6 +156,14 @@ impl Bindings {
                 self.bind(argument, actual.clone());
                 true
             }
+            "$bindAfter" => {
+                let (before, name) = argument.rsplit_once(':').unwrap_or((argument, ""));
+                let rest = string.and_then(|text| Some(text.split_once(before)?.1.to_owned()));
+                rest.is_some_and(|rest| {
+                    self.bind(name, rest.into());
+                    true
+                })
+            }
             "$ref" => self.bound(argument)? == actual,
             "$differs" => self.bound(argument)? != actual,
             _ => return Err(format!("{}: the vector has an unknown placeholder {text:?}", at(path))),

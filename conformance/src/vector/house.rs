@@ -62,7 +62,7 @@ fn string(value: &Value, key: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{key:?} must be a string"))
 }
 
-fn texts(value: &Value, key: &str) -> Result<Vec<String>, String> {
+pub(super) fn texts(value: &Value, key: &str) -> Result<Vec<String>, String> {
     let list = value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let texts = list.iter().map(|text| text.as_str().map(String::from));
     texts
