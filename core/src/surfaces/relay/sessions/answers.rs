@@ -91,7 +91,8 @@ impl Answers {
     /// Forgets those whose time is over, as far as they are on disk.
     pub(super) fn sweep(&mut self, now: UnixMillis) {
         while self.order.len() > self.fresh
-            && let Some((until, key)) = self.order.pop_front_if(|(until, _)| *until <= now)
+            && self.order.front().is_some_and(|(until, _)| *until <= now)
+            && let Some((until, key)) = self.order.pop_front()
         {
             if self.by_key.get(&key).is_some_and(|stored| stored.until == until) {
                 self.by_key.remove(&key);
