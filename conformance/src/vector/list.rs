@@ -66,4 +66,13 @@ shelf![
     "control/weaknesses",
     "control/checklist",
     "relay/scenarios",
+    "relay/handshakes",
+    "relay/bits",
+    "relay/messages",
+    "relay/agents",
+    "relay/transport",
+    "relay/events",
+    "relay/lasting",
+    "relay/handover",
+    "relay/weaknesses",
 ];
