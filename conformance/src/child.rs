@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value};
 
+use crate::folder::Folder;
 use crate::vector::{Surface, TOKEN, Vector};
 
 /// How long a gateway may take to print its URL.
@@ -33,7 +34,7 @@ pub struct Program {
 pub struct Child {
     program: Program,
     start: Start,
-    state: StateFolder,
+    folder: Folder,
     process: std::process::Child,
     address: SocketAddr,
     log: Arc<Log>,
@@ -72,61 +73,15 @@ impl Log {
     }
 }
 
-/// A folder that goes with its owner.
-#[derive(Debug)]
-struct StateFolder(PathBuf);
-
-impl Drop for StateFolder {
-    fn drop(&mut self) {
-        // What is left behind in the system's folder for such things does no harm.
-        let _ = std::fs::remove_dir_all(&self.0);
-        let _ = std::fs::remove_file(settings_file(&self.0));
-    }
-}
-
 impl Child {
-    /// Starts a gateway that must refuse to start with exit code 1 and leave no state behind; what it says.
-    ///
-    /// # Errors
-    /// What it did instead.
-    pub fn refused(program: &Program, vector: &Vector) -> Result<String, String> {
-        let state = unused_folder();
-        let mut process = command(program, &Self::start_of(vector), &state.0)?;
-        let mut process = process
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
-        match announced(&mut process, &Arc::default()) {
-            Ok(address) => {
-                let _ = process.kill();
-                let _ = process.wait();
-                Err(format!("it started and listens on {address}"))
-            }
-            Err(told) => {
-                let status = process.wait().map_err(|error| error.to_string())?;
-                if status.code() != Some(1) {
-                    Err(format!("it ended with {status}, saying {told:?}"))
-                } else if state.0.exists() {
-                    Err(format!("it left {} behind", state.0.display()))
-                } else {
-                    Ok(told)
-                }
-            }
-        }
-    }
-
     /// Starts a gateway with the settings that `vector` asks for.
     ///
     /// # Errors
     /// Why it did not start, in its own words.
     pub fn for_vector(program: &Program, vector: &Vector) -> Result<Self, String> {
-        Self::spawn(program, Self::start_of(vector))
-    }
-
-    /// What a vector's gateway is started with.
-    fn start_of(vector: &Vector) -> Start {
         let mut start = Start {
             command: match vector.surface {
-                Surface::Gateway => "gateway",
+                Surface::Gateway | Surface::Nothing => "gateway",
                 Surface::Control => "control",
                 Surface::Relay => "relay",
             },
@@ -139,14 +94,14 @@ impl Child {
             let sets = set_arguments(&vector.settings).into_iter();
             start.args.extend(sets.flat_map(|set| ["--set".to_owned(), set]));
         }
-        if vector.surface == Surface::Gateway {
+        if vector.surface == Surface::Gateway && !vector.own_token {
             start.args.extend(if vector.auth {
                 vec!["--token".into(), TOKEN.into()]
             } else {
                 vec!["--no-auth".into()]
             });
         }
-        start
+        Self::spawn(program, start)
     }
 
     /// Starts a gateway with further arguments; with [`TOKEN`] when `auth` is on.
@@ -165,14 +120,27 @@ impl Child {
         Self::spawn(program, start)
     }
 
+    /// Starts a relay with these variables.
+    ///
+    /// # Errors
+    /// Why it did not start, in its own words.
+    pub fn relay(program: &Program, environment: Vec<(String, String)>) -> Result<Self, String> {
+        let start = Start {
+            command: "relay",
+            environment,
+            ..Start::default()
+        };
+        Self::spawn(program, start)
+    }
+
     fn spawn(program: &Program, start: Start) -> Result<Self, String> {
-        let state = unused_folder();
+        let folder = Folder::fresh()?;
         let log = Arc::default();
-        let (process, address) = spawn(program, &start, &state.0, &log)?;
+        let (process, address) = spawn(program, &start, &folder, &log)?;
         Ok(Self {
             program: program.clone(),
             start,
-            state,
+            folder,
             process,
             address,
             log,
@@ -217,10 +185,16 @@ impl Child {
         self.start.command == "control"
     }
 
-    /// Its state folder.
+    /// The folder of this gateway, with its state folder in it.
     #[must_use]
-    pub fn state(&self) -> &Path {
-        &self.state.0
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The program that it is.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     /// The last lines that it has logged.
@@ -247,7 +221,7 @@ impl Child {
             .as_mut()
             .ok_or("it was started without a settings file")?;
         file.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
-        write_settings(&self.state.0, file)?;
+        write_settings(&self.folder, file)?;
         self.signal(Signal::HUP)
     }
 
@@ -277,7 +251,7 @@ impl Child {
     /// Why it did not start again.
     pub fn restart(&mut self) -> Result<(), String> {
         self.kill();
-        (self.process, self.address) = spawn(&self.program, &self.start, &self.state.0, &self.log)?;
+        (self.process, self.address) = spawn(&self.program, &self.start, &self.folder, &self.log)?;
         Ok(())
     }
 
@@ -342,53 +316,29 @@ pub fn nested(settings: &Map<String, Value>) -> Value {
     root
 }
 
-fn settings_file(state: &Path) -> PathBuf {
-    state.with_extension("json5")
+fn settings_file(folder: &Folder) -> PathBuf {
+    folder.path().join("settings.json5")
 }
 
-fn write_settings(state: &Path, settings: &Map<String, Value>) -> Result<(), String> {
-    let file = settings_file(state);
+fn write_settings(folder: &Folder, settings: &Map<String, Value>) -> Result<(), String> {
+    let file = settings_file(folder);
     std::fs::write(&file, nested(settings).to_string()).map_err(|why| format!("cannot write {}: {why}", file.display()))
-}
-
-/// A state folder that is not there yet.
-fn unused_folder() -> StateFolder {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let name = format!(
-        "portcullis-conformance-{}-{}",
-        std::process::id(),
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    );
-    StateFolder(std::env::temp_dir().join(name))
 }
 
 fn spawn(
     program: &Program,
     start: &Start,
-    state: &Path,
+    folder: &Folder,
     log: &Arc<Log>,
 ) -> Result<(std::process::Child, SocketAddr), String> {
-    let mut process = command(program, start, state)?
-        .spawn()
-        .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
-    match announced(&mut process, log) {
-        Ok(address) => Ok((process, address)),
-        Err(why) => {
-            let _ = process.kill();
-            let _ = process.wait();
-            Err(format!("{} did not start: {why}", program.file.display()))
-        }
-    }
-}
-
-/// The command line and environment of a gateway.
-fn command(program: &Program, start: &Start, state: &Path) -> Result<Command, String> {
     let mut command = Command::new(&program.file);
     command.args(&program.prefix).arg(start.command);
-    command.args(["--port", "0", "--json", "--state-dir"]).arg(state);
+    command
+        .args(["--port", "0", "--json", "--state-dir"])
+        .arg(folder.state());
     if let Some(settings) = &start.file {
-        write_settings(state, settings)?;
-        command.arg("--config").arg(settings_file(state));
+        write_settings(folder, settings)?;
+        command.arg("--config").arg(settings_file(folder));
     }
     command.args(&start.args);
     command
@@ -399,7 +349,17 @@ fn command(program: &Program, start: &Start, state: &Path) -> Result<Command, St
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    Ok(command)
+    let mut process = command
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
+    match announced(&mut process, log) {
+        Ok(address) => Ok((process, address)),
+        Err(why) => {
+            let _ = process.kill();
+            let _ = process.wait();
+            Err(format!("{} did not start: {why}", program.file.display()))
+        }
+    }
 }
 
 /// The address in the first line that the child prints. Both streams are read to their ends, so that it never waits for us.

@@ -87,6 +87,11 @@ impl Bindings {
             (Value::String(text), _) if text.starts_with('$') && !text.starts_with("${") => {
                 self.placeholder(path, text, actual)
             }
+            (Value::Object(pattern), Value::Array(items))
+                if pattern.contains_key("$has") || pattern.contains_key("$lacks") =>
+            {
+                self.compare_members(path, pattern, items)
+            }
             (Value::Object(pattern), Value::Object(actual)) => self.compare_objects(path, pattern, actual),
             (Value::Array(pattern), Value::Array(items)) if pattern.len() == items.len() => {
                 let pairs = pattern.iter().zip(items).enumerate();
@@ -130,6 +135,19 @@ impl Bindings {
         })
     }
 
+    /// Whether an array has an item for each pattern of `$has`, wherever it stands, and none for those of `$lacks`.
+    fn compare_members(&mut self, path: &str, pattern: &Map<String, Value>, items: &[Value]) -> Result<(), String> {
+        let patterns = |key: &str| pattern.get(key).and_then(Value::as_array).into_iter().flatten();
+        let mut is_there = |pattern: &Value| items.iter().any(|item| self.compare(path, pattern, Some(item)).is_ok());
+        if let Some(pattern) = patterns("$has").find(|pattern| !is_there(pattern)) {
+            return Err(format!("{}: no item is {pattern}", at(path)));
+        }
+        match patterns("$lacks").find(|pattern| is_there(pattern)) {
+            Some(pattern) => Err(format!("{}: an item is {pattern}", at(path))),
+            None => Ok(()),
+        }
+    }
+
     fn placeholder(&mut self, path: &str, text: &str, actual: &Value) -> Result<(), String> {
         let (name, argument) = text.split_once(':').unwrap_or((text, ""));
         let string = actual.as_str();
@@ -149,8 +167,8 @@ impl Bindings {
             "$bool" => actual.is_boolean(),
             "$object" => actual.is_object(),
             "$array" => actual.is_array(),
-            "$contains" => string.is_some_and(|text| text.contains(argument)),
-            "$starts" => string.is_some_and(|text| text.starts_with(argument)),
+            "$contains" => string.is_some_and(|text| text.contains(&self.fill_text(argument))),
+            "$starts" => string.is_some_and(|text| text.starts_with(&self.fill_text(argument))),
             "$repeat" => string.is_some_and(|actual| self.fill_text(text) == actual),
             "$bind" => {
                 self.bind(argument, actual.clone());
@@ -236,6 +254,18 @@ mod tests {
                 .is_ok()
         );
         assert!(bindings.check(&json!({"b": "$absent"}), &json!({"b": null})).is_err());
+    }
+
+    #[test]
+    fn arrays_can_be_asked_for_some_items() {
+        let fits = |pattern: Value| {
+            Bindings::default()
+                .check(&pattern, &json!([{"a": 1, "b": 2}, 3]))
+                .is_ok()
+        };
+        assert!(fits(json!({"$has": [3, {"$subset": true, "a": 1}], "$lacks": [4]})));
+        assert!(!fits(json!({"$has": [{"a": 1}]})));
+        assert!(!fits(json!({"$lacks": [3]})));
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::client::{jwt, responses};
+use crate::client::{device, jwt, responses};
 use crate::crypto;
 use crate::line::Line;
 use crate::pattern::Bindings;
-use crate::vector::{Action, DialAnswer, DialPattern, FilePattern, Jwt, Made, Mint, Step, Surface, Vector};
+use crate::program::Job;
+use crate::seen;
+use crate::vector::{Action, DialAnswer, DialPattern, Jwt, Made, Mint, Run, Step, Surface, Vector};
 use crate::world::World;
 
 /// The step at which a vector failed.
@@ -35,6 +37,8 @@ const CONTROL_SECRET: &str = "control-plane-test-secret-0123456789abcdef";
 const PATIENCE_VIRTUAL: Duration = Duration::from_millis(1_000);
 /// The same, and the least, over sockets: a busy machine is no failure.
 const PATIENCE_REAL: Duration = Duration::from_millis(4_000);
+/// The same, for a run of the program.
+const PATIENCE_RUN: Duration = Duration::from_secs(20);
 /// How long a relay may take to read its records.
 const READY: Duration = Duration::from_secs(10);
 
@@ -152,6 +156,10 @@ impl Player<'_> {
                 self.world.drop_connection(&step.on);
                 Ok(())
             }
+            Action::Reset => {
+                self.world.reset(&step.on);
+                Ok(())
+            }
             Action::HalfClose => {
                 self.world.half_close(&step.on);
                 Ok(())
@@ -169,6 +177,12 @@ impl Player<'_> {
                 let (path, to) = (self.bindings.fill_text(path), self.bindings.fill_text(to));
                 self.world.link(&path, &to)
             }
+            Action::Write { path, text } => {
+                let (path, text) = (self.bindings.fill_text(path), self.bindings.fill_text(text));
+                self.world.write(&path, text.as_bytes())
+            }
+            Action::Mode { path, mode } => self.world.set_mode(&self.bindings.fill_text(path), *mode),
+            Action::Run(run) => self.run(step, run),
             Action::Stream { run, stream, text } => self.stream(step, run, stream, text),
             Action::ExpectDial(pattern) => self.dial(step, pattern),
             Action::ExpectNoDial => self.no_dials(),
@@ -177,10 +191,12 @@ impl Player<'_> {
                 self.bindings.check(&Value::Object(counts.clone()), &lookups)
             }
             Action::ExpectExit(code) => self.exit(step, *code),
-            Action::ExpectFile(pattern) => self.until(step, &mut |world, bindings| file(world, bindings, pattern)),
-            Action::ExpectLog { has, lacks } => {
-                self.until(step, &mut |world, bindings| words(&world.log(), has, lacks, bindings))
+            Action::ExpectFile(pattern) => {
+                self.until(step, &mut |world, bindings| seen::file(world, bindings, pattern))
             }
+            Action::ExpectLog { has, lacks } => self.until(step, &mut |world, bindings| {
+                seen::words(&world.log(), has, lacks, bindings)
+            }),
             Action::Token(name) => self.until(step, &mut |world, bindings| token(world, bindings, name)),
             Action::Mint(mint) => self.mint(mint),
             Action::Jwt(jwt) => self.jwt(jwt),
@@ -188,6 +204,15 @@ impl Player<'_> {
                 let [actual_header, actual] = crypto::token::parts(&self.bindings.fill_text(token))?;
                 self.bindings.check(header, &actual_header)?;
                 self.bindings.check(claims, &actual)
+            }
+            Action::Device { bind, text, offset } => {
+                let at = self.world.wall().saturating_add_signed(*offset);
+                self.bindings.bind(&format!("{bind}.id"), device::id().into());
+                self.bindings.bind(&format!("{bind}.key"), device::public_key().into());
+                self.bindings.bind(&format!("{bind}.at"), at.into());
+                let signature = device::sign(&self.bindings.fill_text(text));
+                self.bindings.bind(bind, signature.into());
+                Ok(())
             }
             Action::Claims(name) => {
                 let token = self.bindings.fill_text(&format!("${{{name}}}"));
@@ -230,6 +255,22 @@ impl Player<'_> {
                 dials.join(", ")
             )),
         }
+    }
+
+    fn run(&mut self, step: &Step, run: &Run) -> Result<(), String> {
+        let fill = |text: &String| self.bindings.fill_text(text);
+        let job = Job {
+            args: run.args.iter().map(fill).collect(),
+            environment: run
+                .environment
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_ref().map(fill)))
+                .collect(),
+            stop_at: run.stop_at.as_ref().map(fill),
+            patience: step.within.unwrap_or(PATIENCE_RUN).max(PATIENCE_RUN),
+        };
+        let ended = self.world.run(job)?;
+        seen::run(&ended, run, &mut self.bindings)
     }
 
     fn exit(&mut self, step: &Step, code: i32) -> Result<(), String> {
@@ -421,37 +462,6 @@ impl Player<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether the records of a file of JSON lines are there.
-fn file(world: &mut dyn World, bindings: &mut Bindings, pattern: &FilePattern) -> Result<(), String> {
-    let path = bindings.fill_text(&pattern.path);
-    let bytes = world.file(&path).ok_or_else(|| format!("there is no {path}"))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    for pattern in &pattern.has {
-        if !records.by_ref().any(|record| bindings.check(pattern, &record).is_ok()) {
-            return Err(format!(
-                "{path} has no record {pattern} (in this order); it has\n{text}"
-            ));
-        }
-    }
-    words(&text, &[], &pattern.lacks, bindings)
-}
-
-fn words(text: &str, has: &[String], lacks: &[String], bindings: &Bindings) -> Result<(), String> {
-    let has = has
-        .iter()
-        .map(|words| bindings.fill_text(words))
-        .find(|words| !text.contains(words.as_str()));
-    if let Some(words) = has {
-        return Err(format!("{words:?} is not in\n{text}"));
-    }
-    let lacks = lacks
-        .iter()
-        .map(|words| bindings.fill_text(words))
-        .find(|words| text.contains(words.as_str()));
-    lacks.map_or(Ok(()), |words| Err(format!("{words:?} is in\n{text}")))
 }
 
 /// Reads the control plane's token, and binds it and its claims.

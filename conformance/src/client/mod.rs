@@ -1,5 +1,6 @@
 //! The suite's own small clients for HTTP/1.1 and WebSocket, on bytes alone, and its signer of tokens.
 
+pub mod device;
 pub mod frames;
 pub mod gzip;
 pub mod jwt;

@@ -47,7 +47,7 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
         flags: &flags,
         working_dir: &PathBuf::from("/"),
         purpose: match vector.surface {
-            Surface::Gateway | Surface::Relay => Purpose::Gateway,
+            Surface::Gateway | Surface::Relay | Surface::Nothing => Purpose::Gateway,
             Surface::Control => Purpose::Control,
         },
     };
@@ -75,7 +75,7 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
 /// Where the command line has the control plane write its token.
 fn token_file(vector: &Vector) -> String {
     match vector.surface {
-        Surface::Gateway | Surface::Relay => format!("{STATE}/control-token"),
+        Surface::Gateway | Surface::Relay | Surface::Nothing => format!("{STATE}/control-token"),
         Surface::Control => format!("{STATE}/control/control-token"),
     }
 }

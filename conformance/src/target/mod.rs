@@ -9,7 +9,7 @@ pub use core::core_settings;
 
 use crate::child::{self, Child, Program};
 use crate::play::{Failure, play};
-use crate::vector::Vector;
+use crate::vector::{Surface, Vector};
 use crate::world::socket::SocketWorld;
 use crate::world::upstreams::Upstreams;
 
@@ -83,8 +83,8 @@ impl Target {
         if let (false, Some(why)) = (matches!(self, Self::Core), &vector.core_only) {
             return Verdict::Skipped(why.clone());
         }
-        if let Some(words) = &vector.start_fails {
-            return self.start_fails(vector, words);
+        if let (Self::Core, Some(why)) = (self, &vector.program_only) {
+            return Verdict::Skipped(why.clone());
         }
         let played = match self {
             Self::Core => core::play_all_splits(vector),
@@ -101,34 +101,14 @@ impl Target {
     }
 }
 
-impl Target {
-    /// A start that must fail: exit code 1, these words, and nothing written. The core is asked about its settings only.
-    fn start_fails(&self, vector: &Vector, words: &str) -> Verdict {
-        let told = match self {
-            Self::Core => match core_settings(vector) {
-                Err(told) => format!("configuration error: {told}"),
-                Ok(_) => return Verdict::Skipped("the command refuses it, not the settings".into()),
-            },
-            Self::Runtime { program, .. } => match Child::refused(program, vector) {
-                Ok(told) => told,
-                Err(why) => return Verdict::Failed(at_start(why)),
-            },
-            Self::At { .. } => return Verdict::Skipped("it needs a gateway with settings of its own".into()),
-        };
-        if told.starts_with(&format!("configuration error: {words}")) {
-            Verdict::Passed
-        } else {
-            Verdict::Failed(at_start(format!(
-                "expected \"configuration error: {words}\", came {told:?}"
-            )))
-        }
-    }
-}
-
 fn own_world(program: &Program, vector: &Vector) -> Result<SocketWorld, String> {
     let upstreams = Upstreams::listen(&vector.upstreams)?;
-    let child = Child::for_vector(program, &vector.expanded(&upstreams.facts()))?;
-    Ok(SocketWorld::of_child(child, upstreams))
+    let vector = vector.expanded(&upstreams.facts());
+    if vector.surface == Surface::Nothing {
+        return SocketWorld::of_program(program, child::environment(&vector), upstreams);
+    }
+    let child = Child::for_vector(program, &vector)?;
+    Ok(SocketWorld::of_child(child, child::environment(&vector), upstreams))
 }
 
 fn at_start(why: String) -> Failure {

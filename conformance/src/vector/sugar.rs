@@ -10,7 +10,7 @@ use super::parts::{
     array, close, close_pattern, frame, message, padded, patterns, payload, peer, request, response_pattern, unhex,
     upgrade,
 };
-use super::{Step, TOKEN, house, relay, upstream};
+use super::{Step, TOKEN, house, program, relay, upstream};
 
 /// The connection that a step is about when it names none.
 const USUAL_CONNECTION: &str = "c";
@@ -245,6 +245,7 @@ impl<'a> Written<'a> {
             "wait" => Action::Wait(self.millis()?),
             "halfClose" => Action::HalfClose,
             "drop" => Action::Drop,
+            "reset" => Action::Reset,
             "reading" => Action::Reading(flag()?),
             "manners" => Action::Manners(flag()?),
             "expectReading" => Action::ExpectReading(flag()?),
@@ -256,6 +257,16 @@ impl<'a> Written<'a> {
                 let (path, to) = self.two_texts()?;
                 Action::Link { path, to }
             }
+            "write" => {
+                let (path, text) = self.two_texts()?;
+                Action::Write { path, text }
+            }
+            "mode" => {
+                let (path, mode) = self.two_texts()?;
+                let mode = program::mode(&mode)?;
+                Action::Mode { path, mode }
+            }
+            "run" => program::run(self.value)?,
             "restart" => Action::Restart,
             _ => return Ok(None),
         }))
@@ -276,6 +287,7 @@ impl<'a> Written<'a> {
             "expectFile" => Action::ExpectFile(house::file(self.value)?),
             "expectLog" => house::log(self.value)?,
             "token" => Action::Token(self.string()?.to_owned()),
+            "sign" => house::device(self.value)?,
             "mint" => Action::Mint(house::mint(self.value)?),
             _ => return Ok(None),
         }))
