@@ -16,6 +16,8 @@ shelf![
     "websocket/frames",
     "http/head",
     "http/body",
+    "http/sent-bodies",
+    "http/asking",
     "http/connection",
     "hardening/auth",
     "hardening/lockout",
@@ -72,5 +74,6 @@ shelf![
     "relay/events",
     "relay/lasting",
     "relay/handover",
+    "relay/audit",
     "relay/weaknesses",
 ];
