@@ -174,13 +174,14 @@ impl Bindings {
                 self.bind(argument, actual.clone());
                 true
             }
-            "$bindAfter" => {
-                let (before, name) = argument.rsplit_once(':').unwrap_or((argument, ""));
-                let rest = string.and_then(|text| Some(text.split_once(before)?.1.to_owned()));
-                rest.is_some_and(|rest| {
-                    self.bind(name, rest.into());
-                    true
-                })
+            "$after" => {
+                let (name, mark) = argument.split_once(':').unwrap_or((argument, "/"));
+                let rest = string
+                    .and_then(|text| text.split_once(mark))
+                    .map(|(_, rest)| rest.to_owned());
+                let found = rest.is_some();
+                self.bind(name, rest.into());
+                found
             }
             "$ref" => self.bound(argument)? == actual,
             "$differs" => self.bound(argument)? != actual,
