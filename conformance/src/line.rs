@@ -458,11 +458,11 @@ fn check_response(pattern: &ResponsePattern, came: &Response, bindings: &mut Bin
             .map_err(|why| described(format!("body: {why}")))?;
     }
     let body = String::from_utf8_lossy(&came.body);
-    let text = |text: &String| bindings.fill_text(text);
-    if let Some(missing) = pattern.contains.iter().find(|part| !body.contains(&text(part))) {
+    let filled = |text: &String| bindings.fill_text(text);
+    if let Some(missing) = pattern.contains.iter().find(|part| !body.contains(&filled(part))) {
         return Err(described(format!("{missing:?} is not in the body")));
     }
-    if let Some(there) = pattern.lacks.iter().find(|part| body.contains(&text(part))) {
+    if let Some(there) = pattern.lacks.iter().find(|part| body.contains(&filled(part))) {
         return Err(described(format!("{there:?} is in the body")));
     }
     let Some(text) = &pattern.text else { return Ok(()) };

@@ -200,6 +200,12 @@ impl Player<'_> {
             }),
             Action::Token(name) => self.until(step, &mut |world, bindings| token(world, bindings, name)),
             Action::Mint(mint) => self.mint(mint),
+            Action::Jwt(jwt) => self.jwt(jwt),
+            Action::JwtOf { token, header, claims } => {
+                let [actual_header, actual] = crypto::token::parts(&self.bindings.fill_text(token))?;
+                self.bindings.check(header, &actual_header)?;
+                self.bindings.check(claims, &actual)
+            }
             Action::Device { bind, text, offset } => {
                 let at = self.world.wall().saturating_add_signed(*offset);
                 self.bindings.bind(&format!("{bind}.id"), device::id().into());
@@ -208,12 +214,6 @@ impl Player<'_> {
                 let signature = device::sign(&self.bindings.fill_text(text));
                 self.bindings.bind(bind, signature.into());
                 Ok(())
-            }
-            Action::Jwt(jwt) => self.jwt(jwt),
-            Action::JwtOf { token, header, claims } => {
-                let [actual_header, actual] = crypto::token::parts(&self.bindings.fill_text(token))?;
-                self.bindings.check(header, &actual_header)?;
-                self.bindings.check(claims, &actual)
             }
             Action::Claims(name) => {
                 let token = self.bindings.fill_text(&format!("${{{name}}}"));

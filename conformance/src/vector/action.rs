@@ -140,15 +140,6 @@ pub enum Action {
     Token(String),
     /// Make a token.
     Mint(Mint),
-    /// Have the device of the OpenClaw dialect sign.
-    Device {
-        /// The signature is bound to this name; the device's id, key and time to `NAME.id`, `NAME.key` and `NAME.at`.
-        bind: String,
-        /// The text; `${NAME}` in it is replaced.
-        text: String,
-        /// What is added to the time, in milliseconds.
-        offset: i64,
-    },
     /// Make a token that an Ed25519 key signs, or spoil one.
     Jwt(Jwt),
     /// Expect a token to say this.
@@ -159,6 +150,15 @@ pub enum Action {
         header: Value,
         /// A pattern for its claims.
         claims: Value,
+    },
+    /// Have the device of the OpenClaw dialect sign.
+    Device {
+        /// The signature is bound to this name; the device's id, key and time to `NAME.id`, `NAME.key` and `NAME.at`.
+        bind: String,
+        /// The text; `${NAME}` in it is replaced.
+        text: String,
+        /// What is added to the time, in milliseconds.
+        offset: i64,
     },
     /// Bind the claims of the token that is bound to this name to `NAME.sub` and the like.
     Claims(String),

@@ -88,5 +88,6 @@ shelf![
     "relay/events",
     "relay/lasting",
     "relay/handover",
+    "relay/audit",
     "relay/weaknesses",
 ];

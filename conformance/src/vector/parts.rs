@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::TOKEN;
 use super::action::{Action, Body, ClosePattern, Frame, Payload, Request, ResponsePattern, Upgrade};
+use super::program;
 use super::relay::bearer;
 use super::upstream::known;
 
@@ -158,8 +159,8 @@ pub(super) fn response_pattern(value: &Value) -> Result<ResponsePattern, String>
         json: map.get("json").cloned(),
         text: map.get("text").and_then(Value::as_str).map(String::from),
         head: map.get("head").and_then(Value::as_bool).unwrap_or(false),
-        contains: super::program::texts(value, "contains")?,
-        lacks: super::program::texts(value, "lacks")?,
+        contains: program::texts(value, "contains")?,
+        lacks: program::texts(value, "lacks")?,
     })
 }
 

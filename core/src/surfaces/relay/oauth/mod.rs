@@ -374,7 +374,7 @@ impl OAuth {
         identity: Result<Identity, Refusal>,
     ) -> Reply {
         let record = |event, outcome| {
-            let record = AuditRecord::new(event, outcome).on(conn, Surface::Http);
+            let record = AuditRecord::new(event, outcome).on(conn, Surface::Relay);
             record.from_ip(ask.client_ip)
         };
         let identity = match identity {
