@@ -41,10 +41,12 @@ impl Inside {
             return Ok(Place::Known(addresses));
         }
         if url.scheme != Scheme::Https {
-            return Err(alloc::format!(
-                "{} is not https, which only a provider on this machine may do without: {HOW_LOOPBACK}",
-                url.origin()
-            ));
+            let how = if is_loopback_host(&url.host.to_string()) {
+                HOW_LOOPBACK
+            } else {
+                HOW_HTTPS
+            };
+            return Err(alloc::format!("{} is not https; {how}", url.origin()));
         }
         let source = SourceSettings {
             url_allowlist: None,
@@ -119,7 +121,9 @@ impl Inside {
 /// The most addresses of one name inside.
 const MAX_INSIDE: usize = 8;
 const HOW: &str = "if the identity provider is there, name its network in RELAY_IDENTITY_NETWORKS";
-const HOW_LOOPBACK: &str = "listen on loopback alone, or name its address in RELAY_IDENTITY_NETWORKS";
+const HOW_LOOPBACK: &str = "a provider on this machine may do without when the relay listens on loopback alone, or when \
+                            RELAY_IDENTITY_NETWORKS names its address";
+const HOW_HTTPS: &str = "only a provider on this machine may do without";
 
 #[cfg(test)]
 mod tests {
