@@ -1,5 +1,5 @@
 //! The relay through the whole gateway, in virtual time: from the login to the answer of an agent, and what the front door
-//! itself decides. Proves `spec/relay-front.md`.
+//! itself decides. Proves `spec/relay.md`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod world;

@@ -4,7 +4,7 @@
 //
 // The provider is a stand-in on loopback. Good tokens of both usual algorithms, every bad one, keys that rotate, a provider
 // that is slow, silent, or somebody else, and addresses that no document is fetched from. Stops with exit code 1 at the first
-// answer that is not as spec/relay-oauth.md says.
+// answer that is not as spec/relay.md says.
 import assert from "node:assert/strict";
 import { Account, form, request } from "./account.mjs";
 import { Relay, sleep, tour, until } from "./program.mjs";

@@ -1,5 +1,5 @@
 //! The relay on connections: requests go to it whole, its answers come at once or later, event streams and agents' sockets
-//! begin when it says so. What a request means is the surface's business. Spec: `spec/relay-front.md`.
+//! begin when it says so. What a request means is the surface's business. Spec: `spec/relay.md`.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;

@@ -107,7 +107,7 @@ impl RelayAuth {
     }
 }
 
-/// How much of everything there may be. Spec: `spec/relay.md`, limits.
+/// How much of everything there may be. Spec: `spec/relay.md` RL-7.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RelayLimits {
     /// Devices of one owner.

@@ -1,5 +1,5 @@
 //! What the relay does besides requests: agents' messages, the outcomes of effects, deadlines, connections that end, and what
-//! one part has to tell another. Answers and events that come later are taken out here. Spec: `spec/relay-front.md` section 6.
+//! one part has to tell another. Answers and events that come later are taken out here. Spec: `spec/relay.md` section 6.
 
 use alloc::string::String;
 

@@ -1,5 +1,5 @@
 //! The relay's settings: environment variables with the names, rules and texts of its original, and a file of variables below
-//! them. Variables of our own begin with `RELAY_`. It opens no socket. Spec: `spec/relay-front.md` section 1.
+//! them. Variables of our own begin with `RELAY_`. It opens no socket. Spec: `spec/relay.md` section 1.
 
 mod dotenv;
 mod limits;

@@ -1,5 +1,5 @@
 //! Agents' connections: one for each device, how many an owner has, what each has been sent, and when each was heard last.
-//! It knows frames that concern a connection, none that concern a session. Spec: `spec/relay-sessions.md` section 3.
+//! It knows frames that concern a connection, none that concern a session. Spec: `spec/relay.md` section 17.
 
 mod proof;
 pub(super) mod wire;

@@ -1,5 +1,5 @@
 //! One request for an authorization code: what it asks, the checks in their order, and the three ways in which it is
-//! answered (JSON, redirect, page). It keeps nothing and knows no user. Spec: `spec/relay.md`, authorize.
+//! answered (JSON, redirect, page). It keeps nothing and knows no user. Spec: `spec/relay.md` section 10.
 
 use alloc::string::String;
 use core::net::IpAddr;

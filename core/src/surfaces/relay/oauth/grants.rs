@@ -1,5 +1,5 @@
 //! The token endpoint and the end of logins: codes and refresh tokens become access tokens. Each is good once; one that
-//! comes a second time ends its login, because then two hold it. Spec: `spec/relay.md`, token.
+//! comes a second time ends its login, because then two hold it. Spec: `spec/relay.md` section 12.
 
 use alloc::string::String;
 

@@ -1,6 +1,6 @@
 //! Sessions: a client and an agent shake hands here and then exchange sealed messages. This page is the part's front door
 //! and its table of routes. It cannot read what is sealed, and it asks the devices who may do what.
-//! Spec: `spec/relay-sessions.md` sections 3 to 7.
+//! Spec: `spec/relay.md` sections 17 to 21.
 
 mod answers;
 mod backlog;

@@ -1,5 +1,5 @@
 //! Shares: grants that let somebody else use a device. It knows devices only by their ids and is told who owns them.
-//! Spec: `spec/relay-sessions.md` section 2.
+//! Spec: `spec/relay.md` section 16.
 
 mod accept;
 mod grant;

@@ -1,4 +1,4 @@
-//! Sessions in virtual time: `spec/relay-sessions.md` sections 3 to 7.
+//! Sessions in virtual time: `spec/relay.md` sections 17 to 21.
 
 mod agents;
 mod durability;
