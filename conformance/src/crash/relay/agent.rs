@@ -41,9 +41,7 @@ impl Device {
         let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
         let seq = answered.entry(session.to_owned()).or_default();
         *seq += 1;
-        let mut frame = envelope(*b"a2c\0", *seq, message);
-        frame["type"] = json!("session.progress");
-        frame["session_id"] = json!(session);
+        let frame = envelope("session.progress", session, *b"a2c\0", *seq, message);
         client_frame(1, frame.to_string().as_bytes())
     }
 

@@ -79,9 +79,11 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 /// The envelope of a message: right in form, sealed with nothing.
-pub(super) fn envelope(prefix: [u8; 4], seq: u64, message: &str) -> Value {
+pub(super) fn envelope(kind: &str, session: &str, prefix: [u8; 4], seq: u64, message: &str) -> Value {
     let nonce = [&prefix[..], &seq.to_be_bytes()].concat();
     json!({
+        "type": kind,
+        "session_id": session,
         "message_id": message,
         "encrypted": true,
         "seq": seq,

@@ -205,7 +205,7 @@ impl User {
         if session.messages.last().is_none_or(|last| last.told.is_some()) {
             let seq = session.messages.len() as u64 + 1;
             session.messages.push(Message {
-                body: envelope(*b"c2a\0", seq, &format!("{id}-m{seq}")),
+                body: envelope("session.message", id, *b"c2a\0", seq, &format!("{id}-m{seq}")),
                 told: None,
             });
         }
