@@ -49,6 +49,7 @@ fn relay_settings() -> Settings {
         access_token_ttl: Duration::from_secs(3_600),
         auth_code_ttl: Duration::from_secs(300),
         refresh_token_ttl: Duration::from_secs(86_400),
+        agent_token_ttl: Duration::from_secs(86_400),
         refresh_absolute_ttl: Duration::from_secs(864_000),
         state_backend: "memory".into(),
         auth: RelayAuth::Demo,

@@ -7,7 +7,7 @@ use argh::FromArgs;
 use portcullis_conformance::load::{self, Plan};
 use portcullis_conformance::serve::{self, Runtime};
 
-/// put a gateway under load and tell what it costs; scenarios: health, http, connect, idle, flood
+/// put a gateway under load and tell what it costs; scenarios: health, http, connect, idle, flood, relay, relay-idle
 #[derive(FromArgs)]
 #[argh(subcommand, name = "load")]
 pub(super) struct Load {
@@ -26,10 +26,10 @@ pub(super) struct Load {
     /// requests in flight on each connection in the second round of health (default: 16)
     #[argh(option, default = "16")]
     in_flight: usize,
-    /// requests of each scenario; connect does a tenth of them (default: 500000)
+    /// requests of each scenario; connect does a tenth of them, relay a fifth (default: 500000)
     #[argh(option, default = "500_000")]
     requests: u64,
-    /// idle connections (default: 5000)
+    /// idle connections, idle agents (default: 5000)
     #[argh(option, default = "5_000")]
     idle: usize,
     /// the longest that one scenario may take, in seconds (default: 120)

@@ -63,10 +63,22 @@ pub(super) fn raw(
     total: u64,
     at_most: Duration,
 ) -> Result<Measurement, String> {
+    let name = format!("raw TCP echo, {connections} x {in_flight} in flight");
+    let echoed = echoes(address, (connections, in_flight), link::health_frame(), total, at_most)?;
+    Ok(Measurement { name, ..echoed })
+}
+
+/// Any message through an echo, on so many connections with so many in flight on each.
+pub(super) fn echoes(
+    address: SocketAddr,
+    (connections, in_flight): (usize, usize),
+    request: Vec<u8>,
+    total: u64,
+    at_most: Duration,
+) -> Result<Measurement, String> {
     let streams = (0..connections)
         .map(|_| link::open(address))
         .collect::<Result<_, _>>()?;
-    let request = link::health_frame();
     let work = Work {
         answer: Answer::Bytes(request.len()),
         request,
@@ -74,11 +86,7 @@ pub(super) fn raw(
         total,
         at_most,
     };
-    run(
-        format!("raw TCP echo, {connections} x {in_flight} in flight"),
-        streams,
-        &work,
-    )
+    run(String::new(), streams, &work)
 }
 
 struct Work {

@@ -9,6 +9,7 @@ mod idle;
 pub(crate) mod link;
 mod measure;
 mod reconnect;
+mod relay;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,16 +32,16 @@ pub struct Plan {
     pub connections: usize,
     /// Requests in flight on each connection of `health`.
     pub in_flight: usize,
-    /// Requests of `health`, `http` and the floor; a tenth of them are the rounds of `connect`.
+    /// Requests of `health`, `http` and the floor; a tenth of them are the rounds of `connect`, a fifth the messages of `relay`.
     pub requests: u64,
-    /// Connections of `idle`.
+    /// Connections of `idle` and agents of `relay-idle`.
     pub idle: usize,
     /// The longest that one scenario may take.
     pub at_most: Duration,
 }
 
 /// The scenarios in the order in which they are run.
-pub const SCENARIOS: [&str; 5] = ["health", "http", "connect", "idle", "flood"];
+pub const SCENARIOS: [&str; 7] = ["health", "http", "connect", "idle", "flood", "relay", "relay-idle"];
 
 /// What one scenario showed.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +119,8 @@ fn scenario(name: &str, plan: &Plan) -> Result<Vec<Measurement>, String> {
             Ok(all)
         }
         "http" => beside(|| http(plan), || raw_echo(plan, 1)),
+        "relay" => relay::messages(plan),
+        "relay-idle" => relay::idle(plan),
         "connect" => beside(|| connect(plan), || raw_connect(plan)),
         "idle" => with_gateway(plan, &[], |child| idle::hold(child, plan.idle, plan.at_most)).map(|one| vec![one]),
         _ => {

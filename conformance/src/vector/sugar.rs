@@ -266,6 +266,7 @@ impl<'a> Written<'a> {
                 let mode = program::mode(&mode)?;
                 Action::Mode { path, mode }
             }
+            "remove" => Action::Remove(self.string()?.to_owned()),
             "run" => program::run(self.value)?,
             "restart" => Action::Restart,
             _ => return Ok(None),
@@ -287,7 +288,7 @@ impl<'a> Written<'a> {
             "expectFile" => Action::ExpectFile(house::file(self.value)?),
             "expectLog" => house::log(self.value)?,
             "token" => Action::Token(self.string()?.to_owned()),
-            "device" => house::device(self.value)?,
+            "sign" => house::device(self.value)?,
             "mint" => Action::Mint(house::mint(self.value)?),
             _ => return Ok(None),
         }))

@@ -450,6 +450,16 @@ impl Gateway {
         self.with_relay(now, |relay, cx| relay.exchange_event(cx, exchange, event));
     }
 
+    /// Bytes for an agent are on their way to its socket.
+    pub(super) fn relay_handed(&mut self, id: ConnId, connection: &Connection, bytes: usize) {
+        if let Stage::WebSocket(stage) = &connection.stage
+            && matches!(stage.session, Session::Agent)
+            && let Some(relay) = &mut self.relay
+        {
+            relay.agent_handed(id, bytes);
+        }
+    }
+
     /// The socket of an agent or of a stream took bytes.
     pub(super) fn relay_sent(&mut self, now: Now, id: ConnId, bytes: usize) {
         if self.relay.is_none() {

@@ -31,6 +31,8 @@ pub struct RelaySettings {
     pub audience: String,
     /// `ACCESS_TOKEN_TTL_SECONDS`.
     pub access_token_ttl: Duration,
+    /// Ours: the same for agents, which cannot renew theirs while they run (`RELAY_AGENT_TOKEN_TTL_SECONDS`); never less.
+    pub agent_token_ttl: Duration,
     /// `AUTH_CODE_TTL_SECONDS`.
     pub auth_code_ttl: Duration,
     /// `REFRESH_TOKEN_TTL_SECONDS`: restarted by every rotation.

@@ -122,6 +122,11 @@ impl Ask {
         scope::grant(&self.scope).ok_or_else(not)
     }
 
+    /// Whether an agent asks: with a scope that only agents have a use for.
+    pub(super) fn is_agent(&self) -> bool {
+        scope::is_of_agent(&self.client, &self.scope)
+    }
+
     /// A person who is shown the login page is told before, not after logging in, that the request is no good.
     pub(super) fn check_before_page(&self) -> Result<(), Answer> {
         if self.by == By::Browser {

@@ -156,10 +156,10 @@ impl Shares {
                 ));
             }
             (Method::Post, (Some("grants"), Some(id), Some("revoke"), None)) => {
-                self.revoke(cx, caller, &segment(id), owner_of)
+                self.revoke(cx, caller, request, &segment(id), owner_of)
             }
             (Method::Post, (Some("grants"), Some(id), Some("leave"), None)) => {
-                self.leave(cx, caller, &segment(id), owner_of)
+                self.leave(cx, caller, request, &segment(id), owner_of)
             }
             _ => return None,
         };
