@@ -55,6 +55,7 @@ fn relay_settings() -> Settings {
         auth: RelayAuth::Demo,
         standalone: true,
         loopback_only: true,
+        identity_networks: Vec::new(),
         rate_window: Duration::from_secs(60),
         oauth_limit: 30,
         idempotency_ttl: Duration::from_secs(300),

@@ -4,7 +4,7 @@
 //
 // The provider is a stand-in on loopback. Good tokens of both usual algorithms, every bad one, keys that rotate, a provider
 // that is slow, silent, or somebody else, and addresses that no document is fetched from. Stops with exit code 1 at the first
-// answer that is not as spec/relay-oauth.md says.
+// answer that is not as spec/relay.md says.
 import assert from "node:assert/strict";
 import { Account, form, request } from "./account.mjs";
 import { Relay, sleep, tour, until } from "./program.mjs";
@@ -162,7 +162,7 @@ async function unusableOnes() {
   other.discovery = { issuer: "http://127.0.0.1:1" };
   await unusable("a discovery document of another issuer", other, /another issuer than OIDC_ISSUER_URL/);
   for (const [place, pattern] of [
-    ["https://169.254.169.254/keys", /https:\/\/169\.254\.169\.254.*/],
+    ["https://169.254.169.254/keys", /https:\/\/169\.254\.169\.254.*RELAY_IDENTITY_NETWORKS/],
     ["https://10.0.0.1/keys", /https:\/\/10\.0\.0\.1.*/],
     ["http://10.0.0.1/keys", /http:\/\/10\.0\.0\.1.*/],
     ["file:///etc/passwd", /jwks_uri is no URL.*/],
@@ -174,7 +174,11 @@ async function unusableOnes() {
   await unusable("a provider with HS256 alone", other, /no algorithm that is known here/);
   other.discovery = {};
   const remote = ["--bind", "0.0.0.0", "--allow-remote"];
-  await unusable("a provider on loopback for a relay that others reach", other, /http:\/\/127\.0\.0\.1:\d+ .*/, {}, remote);
+  await unusable("a provider on loopback for a relay that others reach", other, /http:\/\/127\.0\.0\.1:\d+ is not https.*RELAY_IDENTITY_NETWORKS/, {}, remote);
+  const allowed = await relayOf(other, { RELAY_IDENTITY_NETWORKS: "127.0.0.0/8" }, remote).start();
+  allowed.url = allowed.url.replace("0.0.0.0", "127.0.0.1");
+  await logIn(allowed, { id_token: other.token() });
+  await allowed.stop();
   other.stop();
   await unusable("a provider that is not there", other, /127\.0\.0\.1:\d+: .*/);
 }

@@ -76,6 +76,7 @@ fn settings(encrypted: bool) -> RelaySettings {
         public_base_url: String::new(),
         standalone: true,
         loopback_only: true,
+        identity_networks: Vec::new(),
         allow_origins: AllowedOrigins::Any,
         redirect_allowlist: Vec::new(),
         oauth_redirect_uris: Vec::new(),

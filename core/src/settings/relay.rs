@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::policy::network::Network;
 use crate::secret::Secret;
 
 /// The relay's own settings. [`Settings::relay`](super::Settings::relay) is `None` where it is off.
@@ -46,6 +47,8 @@ pub struct RelaySettings {
     pub standalone: bool,
     /// Ours: the relay listens on loopback only, so that its identity provider may be on loopback, too, and over plain HTTP.
     pub loopback_only: bool,
+    /// Ours: networks that the identity provider may be in although they are not public (`RELAY_IDENTITY_NETWORKS`).
+    pub identity_networks: Vec<Network>,
     /// `INGRESS_RATE_WINDOW_SECONDS`: the window of the OAuth limit too.
     pub rate_window: Duration,
     /// OAuth calls of one address in that window.

@@ -1,9 +1,11 @@
-//! An agent: acknowledges handshakes over HTTP with its device's signature and writes down every message that it is sent,
-//! until its connection ends.
+//! An agent: acknowledges handshakes over HTTP with its device's signature, answers every message that it is sent and writes
+//! it down, until its connection ends.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,15 +14,16 @@ use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::talk::{Body, ask, text};
+use super::talk::{Body, ask, envelope, text};
 use crate::client::frames::client_frame;
 use crate::load::link;
 
-/// A device and its key.
+/// A device, its key, and what its agent remembers over all connections: how many answers it gave in each session.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
     pub(super) id: String,
     pub(super) key: SigningKey,
+    answered: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Device {
@@ -29,7 +32,17 @@ impl Device {
         Self {
             id,
             key: SigningKey::from_bytes(&seed),
+            answered: Arc::default(),
         }
+    }
+
+    /// The answer to a message, right in form, sealed with nothing.
+    fn answer(&self, session: &str, message: &str) -> Vec<u8> {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let seq = answered.entry(session.to_owned()).or_default();
+        *seq += 1;
+        let frame = envelope("session.progress", session, *b"a2c\0", *seq, message);
+        client_frame(1, frame.to_string().as_bytes())
     }
 
     pub(super) fn public_key(&self) -> String {
@@ -70,7 +83,6 @@ pub(super) fn serve(
             }
             Ok((8, _)) => return Ok(delivered),
             Ok((9, content)) => {
-                // A failed write shows in the next read.
                 let _ = stream.write_all(&client_frame(10, &content));
                 continue;
             }
@@ -81,6 +93,8 @@ pub(super) fn serve(
         match text(&frame, "type") {
             "session.handshake.request" => acknowledge(address, device, token, &frame),
             "session.message" => {
+                // A failed write shows in the next read.
+                let _ = stream.write_all(&device.answer(text(&frame, "session_id"), text(&frame, "message_id")));
                 let seq = frame.get("seq").and_then(Value::as_u64).unwrap_or(0);
                 delivered.push((
                     text(&frame, "session_id").to_owned(),

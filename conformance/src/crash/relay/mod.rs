@@ -3,6 +3,7 @@
 //! grant, every session, the stored answers, and each message at its agent, in order. Spec: `spec/relay.md` section 21.
 
 mod agent;
+mod checks;
 mod house;
 mod talk;
 mod user;

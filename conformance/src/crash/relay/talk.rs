@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::client::responses;
 use crate::load::link;
@@ -74,4 +76,19 @@ fn form(fields: &[(&str, &str)]) -> String {
 /// A text of an answer.
 pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The envelope of a message: right in form, sealed with nothing.
+pub(super) fn envelope(kind: &str, session: &str, prefix: [u8; 4], seq: u64, message: &str) -> Value {
+    let nonce = [&prefix[..], &seq.to_be_bytes()].concat();
+    json!({
+        "type": kind,
+        "session_id": session,
+        "message_id": message,
+        "encrypted": true,
+        "seq": seq,
+        "nonce": STANDARD.encode(nonce),
+        "ciphertext": STANDARD.encode(message),
+        "tag": STANDARD.encode([7; 16]),
+    })
 }

@@ -107,6 +107,7 @@ pub(super) fn relay_settings() -> RelaySettings {
     RelaySettings {
         public_base_url: "https://relay.test".into(),
         loopback_only: true,
+        identity_networks: Vec::new(),
         allow_origins: AllowedOrigins::Any,
         redirect_allowlist: Vec::new(),
         oauth_redirect_uris: Vec::new(),

@@ -182,6 +182,7 @@ fn relay(values: &Values<'_>) -> Result<RelaySettings, String> {
         auth: auth(values)?,
         standalone: true,
         loopback_only: false,
+        identity_networks: parsed(values, "RELAY_IDENTITY_NETWORKS")?.unwrap_or_default(),
         rate_window: Duration::from_secs(values.number("INGRESS_RATE_WINDOW_SECONDS", 60, (1, 3_600)).into()),
         oauth_limit: values.number("RELAY_OAUTH_LIMIT_PER_WINDOW", 30, (1, 100_000)),
         idempotency_ttl: Duration::from_secs(values.number("IDEMPOTENCY_TTL_SECONDS", 300, (30, 86_400)).into()),

@@ -103,6 +103,7 @@ fn a_start_fails_in_the_words_of_the_original() {
         ("PUBLIC_BASE_URL", "https://relay.example/?x"),
         ("RELAY_TRUSTED_PROXIES", "10.0.0.0/99"),
         ("RELAY_ALLOWED_NETWORKS", "here"),
+        ("RELAY_IDENTITY_NETWORKS", "inside"),
     ] {
         let text = read(&[KEY, (name, value)]).unwrap_err();
         assert!(text.starts_with(name), "{text}");

@@ -8,15 +8,14 @@ use core::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::jwk::{self, Algorithm, Jwk};
-use super::place::{self, Place};
+use super::place::{Inside, Place};
 use crate::calls::Owner;
 use crate::effect::{Completion, Effect, Outcome};
 use crate::http::Method;
 use crate::id::{EffectId, ExchangeId};
 use crate::outbound::{Asker, ClientRequest, ClientResponse, Destination, Exchange, ExchangeEvent, ExchangeLimits};
-use crate::policy::ssrf;
 use crate::report::Report;
-use crate::settings::RelayAuth;
+use crate::settings::{RelayAuth, RelaySettings};
 use crate::surfaces::relay::context::RelayContext;
 use crate::time::Instant;
 use crate::url::Url;
@@ -41,7 +40,7 @@ pub(super) struct Documents {
     /// The provider as the settings name it; for a fixed key set, the set.
     root: Result<Url, String>,
     issuer: Option<String>,
-    loopback_only: bool,
+    inside: Inside,
     discovery: Option<Discovery>,
     keys: Vec<Jwk>,
     keys_until: Option<Instant>,
@@ -95,8 +94,8 @@ pub(super) enum State {
 
 impl Documents {
     /// Of these settings; `None` in demo mode.
-    pub(super) fn of(auth: &RelayAuth, loopback_only: bool) -> Option<Self> {
-        let (root, issuer) = match auth {
+    pub(super) fn of(settings: &RelaySettings) -> Option<Self> {
+        let (root, issuer) = match &settings.auth {
             RelayAuth::Demo => return None,
             RelayAuth::Oidc { issuer, .. } => (issuer.as_str(), Some(issuer.clone())),
             RelayAuth::Firebase { .. } => (FIREBASE_KEYS, None),
@@ -104,7 +103,10 @@ impl Documents {
         Some(Self {
             root: Url::parse(root).map_err(|fault| fault.to_string()),
             issuer,
-            loopback_only,
+            inside: Inside {
+                loopback: settings.loopback_only,
+                networks: settings.identity_networks.clone(),
+            },
             discovery: None,
             keys: Vec::new(),
             keys_until: None,
@@ -178,7 +180,7 @@ impl Documents {
             (what, Ok(url)) => (what, url),
             (_, Err(fault)) => return self.failed(cx, &fault.to_string()),
         };
-        let place = match place::judge(&url, &root, self.loopback_only) {
+        let place = match self.inside.judge(&url, &root) {
             Ok(place) => place,
             Err(why) => return self.failed(cx, &why),
         };
@@ -219,9 +221,7 @@ impl Documents {
         };
         let url = under_way.url.clone();
         let addresses = match outcome {
-            Ok(Completion::Resolved(answers)) => {
-                ssrf::judge_answers(&answers, url.port).map_err(|denial| denial.to_string())
-            }
+            Ok(Completion::Resolved(answers)) => self.inside.judge_answers(&answers, url.port),
             Ok(_) => Err(String::from("unexpected answer")),
             Err(fault) => Err(fault.to_string()),
         };

@@ -1,5 +1,6 @@
 //! Where the documents of an identity provider may be fetched from. The address table that holds for what strangers name
-//! holds for the issuer, too: a provider that names a key set inside this network reads nothing there. It connects to nothing.
+//! holds for the issuer, too: a provider that names a key set inside this network reads nothing there. Only networks that the
+//! operator names for this are open beside it. It connects to nothing.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -7,7 +8,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::policy::address::is_loopback_host;
 use crate::policy::hosts::HostPattern;
-use crate::policy::ssrf;
+use crate::policy::network::Network;
+use crate::policy::ssrf::{self, Denial};
 use crate::settings::{FetchSettings, SourceSettings};
 use crate::url::{Host, Scheme, Url};
 
@@ -16,55 +18,136 @@ use crate::url::{Host, Scheme, Url};
 pub(super) enum Place {
     /// These addresses and no others.
     Known(Vec<SocketAddr>),
-    /// Look this name up, then [`judge_answers`](ssrf::judge_answers).
+    /// Look this name up, then [`Inside::judge_answers`].
     Name(String),
 }
 
-/// Judges a URL. `issuer`: the provider as the settings name it, whose own port is as good as 443.
-///
-/// # Errors
-/// Why it is not asked.
-pub(super) fn judge(url: &Url, issuer: &Url, loopback_only: bool) -> Result<Place, String> {
-    let host = url.host.to_string();
-    if loopback_only && is_loopback_host(&host) {
-        return Ok(Place::Known(match &url.host {
-            Host::Address(address) => alloc::vec![SocketAddr::new(*address, url.port)],
-            Host::Name(_) => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
-                .map(|address| SocketAddr::new(address, url.port))
-                .to_vec(),
-        }));
-    }
-    if url.scheme != Scheme::Https {
-        return Err(alloc::format!("{} is not https", url.origin()));
-    }
-    let source = SourceSettings {
-        url_allowlist: None,
-        ports: alloc::vec![(HostPattern::Exactly(issuer.host.clone()), issuer.port)],
-        max_path_segments: None,
-        ..FetchSettings::default().files
-    };
-    ssrf::judge_url(url, &source).map_err(|denial| alloc::format!("{}: {denial}", url.origin()))?;
-    Ok(match (ssrf::literal(url), &url.host) {
-        (None, Host::Name(name)) => Place::Name(name.clone()),
-        (literal, _) => Place::Known(literal.into_iter().collect()),
-    })
+/// What is open although it is not public.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inside {
+    /// The relay listens on loopback only: then so may the provider.
+    pub(super) loopback: bool,
+    /// Networks that the operator named.
+    pub(super) networks: Vec<Network>,
 }
+
+impl Inside {
+    /// Judges a URL. `issuer`: the provider as the settings name it, whose own port is as good as 443.
+    ///
+    /// # Errors
+    /// Why it is not asked, and what would allow it.
+    pub(super) fn judge(&self, url: &Url, issuer: &Url) -> Result<Place, String> {
+        if let Some(addresses) = self.on_this_machine(url) {
+            return Ok(Place::Known(addresses));
+        }
+        if url.scheme != Scheme::Https {
+            let how = if is_loopback_host(&url.host.to_string()) {
+                HOW_LOOPBACK
+            } else {
+                HOW_HTTPS
+            };
+            return Err(alloc::format!("{} is not https; {how}", url.origin()));
+        }
+        let source = SourceSettings {
+            url_allowlist: None,
+            ports: alloc::vec![(HostPattern::Exactly(issuer.host.clone()), issuer.port)],
+            max_path_segments: None,
+            ..FetchSettings::default().files
+        };
+        match ssrf::judge_url(url, &source) {
+            Ok(()) => {}
+            Err(Denial::Address | Denial::Name(_)) if self.is_named(url, issuer) => {}
+            Err(denial @ (Denial::Address | Denial::Name(_))) => {
+                return Err(alloc::format!("{}: {denial}; {HOW}", url.origin()));
+            }
+            Err(denial) => return Err(alloc::format!("{}: {denial}", url.origin())),
+        }
+        Ok(match (ssrf::literal(url), &url.host) {
+            (None, Host::Name(name)) => Place::Name(name.clone()),
+            (literal, _) => Place::Known(literal.into_iter().collect()),
+        })
+    }
+
+    /// Judges what a name was resolved to: every address is public or in a named network.
+    ///
+    /// # Errors
+    /// Why it is not asked, and what would allow it.
+    pub(super) fn judge_answers(&self, answers: &[IpAddr], port: u16) -> Result<Vec<SocketAddr>, String> {
+        let (inside, outside): (Vec<IpAddr>, Vec<IpAddr>) = answers.iter().partition(|answer| self.contains(**answer));
+        let mut addresses: Vec<SocketAddr> = inside
+            .iter()
+            .take(MAX_INSIDE)
+            .map(|address| SocketAddr::new(address.to_canonical(), port))
+            .collect();
+        if addresses.is_empty() || !outside.is_empty() {
+            let outside = ssrf::judge_answers(&outside, port);
+            addresses.extend(outside.map_err(|denial| alloc::format!("{denial}; {HOW}"))?);
+        }
+        Ok(addresses)
+    }
+
+    /// The addresses of a host of this machine, if that may be the provider.
+    fn on_this_machine(&self, url: &Url) -> Option<Vec<SocketAddr>> {
+        if !is_loopback_host(&url.host.to_string()) {
+            return None;
+        }
+        let all = match &url.host {
+            Host::Address(address) => alloc::vec![*address],
+            Host::Name(_) => alloc::vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        };
+        let open = all
+            .into_iter()
+            .filter(|address| self.loopback || self.contains(*address));
+        let open: Vec<_> = open.map(|address| SocketAddr::new(address, url.port)).collect();
+        (!open.is_empty()).then_some(open)
+    }
+
+    /// Whether a host that is not public is the operator's own choice: an address of a named network, or the issuer's name,
+    /// whose addresses are judged later.
+    fn is_named(&self, url: &Url, issuer: &Url) -> bool {
+        // A port that is not the issuer's own has been looked at by nobody yet.
+        let port = url.port == 443 || (url.host == issuer.host && url.port == issuer.port);
+        port && match &url.host {
+            Host::Address(address) => self.contains(*address),
+            Host::Name(_) => !self.networks.is_empty() && url.host == issuer.host,
+        }
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(address))
+    }
+}
+
+/// The most addresses of one name inside.
+const MAX_INSIDE: usize = 8;
+const HOW: &str = "if the identity provider is there, name its network in RELAY_IDENTITY_NETWORKS";
+const HOW_LOOPBACK: &str = "a provider on this machine may do without when the relay listens on loopback alone, or when \
+                            RELAY_IDENTITY_NETWORKS names its address";
+const HOW_HTTPS: &str = "only a provider on this machine may do without";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(url: &str, loopback_only: bool) -> Result<Place, String> {
+    fn inside(loopback: bool, networks: &[&str]) -> Inside {
+        Inside {
+            loopback,
+            networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
+        }
+    }
+
+    fn place(url: &str, inside: &Inside) -> Result<Place, String> {
         let issuer = Url::parse("https://id.example:8443").unwrap();
-        judge(&Url::parse(url).unwrap(), &issuer, loopback_only)
+        inside.judge(&Url::parse(url).unwrap(), &issuer)
     }
 
     #[test]
     fn where_documents_come_from() {
+        let nothing = inside(false, &[]);
         for url in ["https://id.example:8443/x", "https://other.example/x"] {
-            assert!(matches!(place(url, false), Ok(Place::Name(_))), "{url}");
+            assert!(matches!(place(url, &nothing), Ok(Place::Name(_))), "{url}");
         }
-        assert!(matches!(place("https://8.8.8.8/x", false), Ok(Place::Known(to)) if to.len() == 1));
+        assert!(matches!(place("https://8.8.8.8/x", &nothing), Ok(Place::Known(to)) if to.len() == 1));
         for url in [
             "http://id.example:8443/x",
             "https://other.example:8443/x",
@@ -73,12 +156,51 @@ mod tests {
             "https://localhost/x",
             "https://127.0.0.1/x",
         ] {
-            assert!(place(url, false).is_err(), "{url}");
+            assert!(place(url, &nothing).is_err(), "{url}");
         }
+        let loopback = inside(true, &[]);
         for url in ["http://127.0.0.1:9/x", "https://localhost:9/x", "http://[::1]:9/x"] {
-            assert!(matches!(place(url, true), Ok(Place::Known(_))), "{url}");
+            assert!(matches!(place(url, &loopback), Ok(Place::Known(_))), "{url}");
         }
-        assert!(place("http://10.0.0.1/x", true).is_err());
-        assert!(place("http://id.example/x", true).is_err());
+        assert!(place("http://10.0.0.1/x", &loopback).is_err());
+        assert!(place("http://id.example/x", &loopback).is_err());
+    }
+
+    #[test]
+    fn a_provider_inside_is_asked_where_the_operator_named_its_network() {
+        let named = inside(false, &["10.1.0.0/16", "127.0.0.1"]);
+        for (url, is_open) in [
+            ("https://10.1.2.3/x", true),
+            ("https://10.2.2.3/x", false),
+            ("https://10.1.2.3:9/x", false),
+            ("http://10.1.2.3/x", false),
+            ("http://127.0.0.1:9/x", true),
+            ("http://localhost:9/x", true),
+            ("http://[::1]:9/x", false),
+            ("https://169.254.169.254/x", false),
+            ("https://metadata.internal/x", false),
+        ] {
+            assert_eq!(place(url, &named).is_ok(), is_open, "{url}");
+        }
+        let issuer = Url::parse("https://keycloak.internal:8443").unwrap();
+        assert_eq!(
+            named.judge(&issuer, &issuer),
+            Ok(Place::Name("keycloak.internal".into()))
+        );
+        let told = inside(false, &[]).judge(&issuer, &issuer).unwrap_err();
+        assert!(told.contains("RELAY_IDENTITY_NETWORKS"), "{told}");
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (answers, is_open) in [
+            (&["10.1.2.3"][..], true),
+            (&["10.1.2.3", "8.8.8.8"], true),
+            (&["10.1.2.3", "10.2.0.1"], false),
+            (&["10.2.0.1"], false),
+            (&[], false),
+        ] {
+            let answers: Vec<_> = answers.iter().map(|answer| address(answer)).collect();
+            let judged = named.judge_answers(&answers, 443);
+            assert_eq!(judged.is_ok(), is_open, "{answers:?}");
+            assert!(judged.is_err() || judged.is_ok_and(|to| to.len() == answers.len()));
+        }
     }
 }

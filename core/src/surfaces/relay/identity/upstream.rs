@@ -19,7 +19,7 @@ use crate::id::{ConnId, EffectId, ExchangeId};
 use crate::json::Object;
 use crate::jws::{Parts, text_of};
 use crate::outbound::ExchangeEvent;
-use crate::settings::RelayAuth;
+use crate::settings::RelaySettings;
 use crate::surfaces::relay::context::RelayContext;
 use crate::time::Instant;
 
@@ -56,10 +56,10 @@ struct Unverified {
 impl Upstream {
     /// The provider of these settings; `None` in demo mode.
     #[must_use]
-    pub fn new(auth: &RelayAuth, loopback_only: bool) -> Option<Self> {
+    pub fn new(settings: &RelaySettings) -> Option<Self> {
         Some(Self {
-            trust: Trust::of(auth)?,
-            documents: Documents::of(auth, loopback_only)?,
+            trust: Trust::of(&settings.auth)?,
+            documents: Documents::of(settings)?,
             waiting: VecDeque::new(),
             checks: BTreeMap::new(),
             verdicts: VecDeque::new(),

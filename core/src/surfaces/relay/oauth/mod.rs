@@ -160,7 +160,7 @@ impl OAuth {
             audience: settings.audience.clone(),
             mode: settings.auth.name(),
             realm: realm_of(&settings.auth),
-            upstream: Upstream::new(&settings.auth, settings.loopback_only),
+            upstream: Upstream::new(settings),
             codes: Codes::default(),
             logins: Logins::default(),
             buckets: Buckets::default(),

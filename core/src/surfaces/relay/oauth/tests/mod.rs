@@ -61,6 +61,7 @@ pub(super) fn settings(auth: RelayAuth) -> RelaySettings {
         auth,
         standalone: true,
         loopback_only: false,
+        identity_networks: Vec::new(),
         rate_window: Duration::from_secs(60),
         oauth_limit: 30,
         idempotency_ttl: Duration::from_secs(300),
