@@ -141,10 +141,16 @@ impl Agents {
         }
     }
 
-    /// Sends a frame that `write` writes.
-    pub(super) fn send(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, write: impl FnOnce(&mut bytes::BytesMut)) {
+    /// Sends a frame that `write` writes and that needs about so much room.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut RelayContext<'_>,
+        conn: ConnId,
+        room: usize,
+        write: impl FnOnce(&mut bytes::BytesMut),
+    ) {
         let mut length = 0;
-        cx.outbox.text(conn, |out| {
+        cx.outbox.text_of(conn, room, |out| {
             let before = out.len();
             write(out);
             length = out.len().saturating_sub(before);

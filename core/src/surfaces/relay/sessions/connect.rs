@@ -154,7 +154,9 @@ impl Sessions {
                 let Some(message) = session.undelivered.pop_front() else {
                     break;
                 };
-                self.agents.send(cx, conn, |out| out.extend_from_slice(&message.frame));
+                let room = message.frame.len() + 8;
+                self.agents
+                    .send(cx, conn, room, |out| out.extend_from_slice(&message.frame));
                 let record = session.record_of(message.place);
                 cx.ledger
                     .change(UNDELIVERED, record, Change::Delete, Durability::Durable);

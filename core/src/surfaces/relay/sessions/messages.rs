@@ -25,6 +25,8 @@ use crate::time::UnixMillis;
 
 /// The longest key and the longest id of a message.
 const MAX_KEY: usize = 256;
+/// About how many bytes a message gains on its way: who asks.
+const GAINED: usize = 512;
 
 impl Sessions {
     pub(super) fn message(
@@ -83,11 +85,12 @@ impl Sessions {
         match self.agents.taking(cx, &session.kept.device) {
             Ok(conn) if session.undelivered.is_empty() => {
                 let at = cx.now.wall;
-                self.agents.send(cx, conn, |out| relayed.write(out, session, at));
+                let room = request.body.len() + GAINED;
+                self.agents.send(cx, conn, room, |out| relayed.write(out, session, at));
                 Ok(Reply::Now(self.remember(cx, &id, accepted, false)?))
             }
             _ => {
-                let mut frame = BytesMut::with_capacity(request.body.len() + 512);
+                let mut frame = BytesMut::with_capacity(request.body.len() + GAINED);
                 relayed.write(&mut frame, session, cx.now.wall);
                 self.queue(cx, &id, &accepted, frame)?;
                 let answer = self.remember(cx, &id, accepted, true)?;
