@@ -1,6 +1,6 @@
 //! What a vector that plays a server writes, and how it judges the requests that the gateway sends it.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::client::gzip;
 use crate::client::requests::Request;
@@ -49,6 +49,10 @@ pub(crate) fn body(body: &Body, bindings: &Bindings) -> Result<(Vec<u8>, Option<
     Ok(match body {
         Body::Text(text) => (bindings.fill_text(text).into_bytes(), None),
         Body::Json(value) => (bindings.fill(value)?.to_string().into_bytes(), Some("application/json")),
+        Body::Form(form) => (
+            form_of(form, bindings)?.into_bytes(),
+            Some("application/x-www-form-urlencoded"),
+        ),
     })
 }
 
@@ -85,6 +89,31 @@ pub(crate) fn check(pattern: &RequestPattern, came: &Request, bindings: &mut Bin
         }
         _ => Ok(()),
     }
+}
+
+/// A form as it is sent; an empty value is left out.
+fn form_of(form: &Map<String, Value>, bindings: &Bindings) -> Result<String, String> {
+    let mut pairs = Vec::new();
+    for (name, value) in form {
+        let value = bindings.fill(value)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+        if !text.is_empty() {
+            pairs.push(format!("{}={}", escaped(name), escaped(&text)));
+        }
+    }
+    Ok(pairs.join("&"))
+}
+
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let bytes = text.bytes().map(|byte| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    });
+    bytes.collect()
 }
 
 fn chunked(body: &[u8], size: usize) -> Vec<u8> {

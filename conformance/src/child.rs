@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value};
 
+use crate::folder::Folder;
 use crate::vector::{Surface, TOKEN, Vector};
 
 /// How long a gateway may take to print its URL.
@@ -33,7 +34,7 @@ pub struct Program {
 pub struct Child {
     program: Program,
     start: Start,
-    state: StateFolder,
+    folder: Folder,
     process: std::process::Child,
     address: SocketAddr,
     log: Arc<Log>,
@@ -72,18 +73,6 @@ impl Log {
     }
 }
 
-/// A folder that goes with its owner.
-#[derive(Debug)]
-struct StateFolder(PathBuf);
-
-impl Drop for StateFolder {
-    fn drop(&mut self) {
-        // What is left behind in the system's folder for such things does no harm.
-        let _ = std::fs::remove_dir_all(&self.0);
-        let _ = std::fs::remove_file(settings_file(&self.0));
-    }
-}
-
 impl Child {
     /// Starts a gateway with the settings that `vector` asks for.
     ///
@@ -92,8 +81,9 @@ impl Child {
     pub fn for_vector(program: &Program, vector: &Vector) -> Result<Self, String> {
         let mut start = Start {
             command: match vector.surface {
-                Surface::Gateway => "gateway",
+                Surface::Gateway | Surface::Nothing => "gateway",
                 Surface::Control => "control",
+                Surface::Relay => "relay",
             },
             environment: environment(vector),
             ..Start::default()
@@ -104,7 +94,7 @@ impl Child {
             let sets = set_arguments(&vector.settings).into_iter();
             start.args.extend(sets.flat_map(|set| ["--set".to_owned(), set]));
         }
-        if vector.surface == Surface::Gateway {
+        if vector.surface == Surface::Gateway && !vector.own_token {
             start.args.extend(if vector.auth {
                 vec!["--token".into(), TOKEN.into()]
             } else {
@@ -130,11 +120,11 @@ impl Child {
         Self::spawn(program, start)
     }
 
-    /// Starts the relay with these environment variables.
+    /// Starts a relay with these variables.
     ///
     /// # Errors
     /// Why it did not start, in its own words.
-    pub fn start_relay(program: &Program, environment: Vec<(String, String)>) -> Result<Self, String> {
+    pub fn relay(program: &Program, environment: Vec<(String, String)>) -> Result<Self, String> {
         let start = Start {
             command: "relay",
             environment,
@@ -144,19 +134,13 @@ impl Child {
     }
 
     fn spawn(program: &Program, start: Start) -> Result<Self, String> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "portcullis-conformance-{}-{}",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        );
-        let state = StateFolder(std::env::temp_dir().join(name));
+        let folder = Folder::fresh()?;
         let log = Arc::default();
-        let (process, address) = spawn(program, &start, &state.0, &log)?;
+        let (process, address) = spawn(program, &start, &folder, &log)?;
         Ok(Self {
             program: program.clone(),
             start,
-            state,
+            folder,
             process,
             address,
             log,
@@ -201,10 +185,16 @@ impl Child {
         self.start.command == "control"
     }
 
-    /// Its state folder.
+    /// The folder of this gateway, with its state folder in it.
     #[must_use]
-    pub fn state(&self) -> &Path {
-        &self.state.0
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The program that it is.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     /// The last lines that it has logged.
@@ -231,7 +221,7 @@ impl Child {
             .as_mut()
             .ok_or("it was started without a settings file")?;
         file.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
-        write_settings(&self.state.0, file)?;
+        write_settings(&self.folder, file)?;
         self.signal(Signal::HUP)
     }
 
@@ -261,7 +251,7 @@ impl Child {
     /// Why it did not start again.
     pub fn restart(&mut self) -> Result<(), String> {
         self.kill();
-        (self.process, self.address) = spawn(&self.program, &self.start, &self.state.0, &self.log)?;
+        (self.process, self.address) = spawn(&self.program, &self.start, &self.folder, &self.log)?;
         Ok(())
     }
 
@@ -285,18 +275,27 @@ pub fn set_arguments(settings: &Map<String, Value>) -> Vec<String> {
     settings.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// A vector's environment variables.
+/// A vector's environment variables; those that every relay has, unless the vector says otherwise.
 #[must_use]
 pub fn environment(vector: &Vector) -> Vec<(String, String)> {
+    const RELAY: [(&str, &str); 4] = [
+        ("DOTENV_PATH", "-"),
+        ("JWT_SIGNING_KEY", "reference-signing-key-0123456789abcdef"),
+        ("PUBLIC_BASE_URL", "http://localhost:8080"),
+        ("ALLOW_ORIGINS", "*"),
+    ];
+    let usual = RELAY
+        .iter()
+        .filter(|(name, _)| vector.surface == Surface::Relay && !vector.environment.contains_key(*name));
+    let usual = usual.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let pairs = vector.environment.iter();
-    pairs
-        .map(|(name, value)| {
-            (
-                name.clone(),
-                value.as_str().map_or_else(|| value.to_string(), String::from),
-            )
-        })
-        .collect()
+    let own = pairs.map(|(name, value)| {
+        (
+            name.clone(),
+            value.as_str().map_or_else(|| value.to_string(), String::from),
+        )
+    });
+    usual.chain(own).collect()
 }
 
 /// Settings of dotted keys as the object of objects that a settings file is.
@@ -317,27 +316,29 @@ pub fn nested(settings: &Map<String, Value>) -> Value {
     root
 }
 
-fn settings_file(state: &Path) -> PathBuf {
-    state.with_extension("json5")
+fn settings_file(folder: &Folder) -> PathBuf {
+    folder.path().join("settings.json5")
 }
 
-fn write_settings(state: &Path, settings: &Map<String, Value>) -> Result<(), String> {
-    let file = settings_file(state);
+fn write_settings(folder: &Folder, settings: &Map<String, Value>) -> Result<(), String> {
+    let file = settings_file(folder);
     std::fs::write(&file, nested(settings).to_string()).map_err(|why| format!("cannot write {}: {why}", file.display()))
 }
 
 fn spawn(
     program: &Program,
     start: &Start,
-    state: &Path,
+    folder: &Folder,
     log: &Arc<Log>,
 ) -> Result<(std::process::Child, SocketAddr), String> {
     let mut command = Command::new(&program.file);
     command.args(&program.prefix).arg(start.command);
-    command.args(["--port", "0", "--json", "--state-dir"]).arg(state);
+    command
+        .args(["--port", "0", "--json", "--state-dir"])
+        .arg(folder.state());
     if let Some(settings) = &start.file {
-        write_settings(state, settings)?;
-        command.arg("--config").arg(settings_file(state));
+        write_settings(folder, settings)?;
+        command.arg("--config").arg(settings_file(folder));
     }
     command.args(&start.args);
     command

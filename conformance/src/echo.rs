@@ -128,7 +128,7 @@ fn messages(socket: &mut WebSocket, bytes: &mut &mut [u8], out: &mut BytesMut) -
         match event {
             Event::Text(text) => send::frame(out, Opcode::Text, text.as_bytes()),
             Event::Binary(payload) => send::frame(out, Opcode::Binary, payload),
-            Event::Alive => {}
+            Event::Alive | Event::Pong(_) => {}
             Event::Closed | Event::Failed(_) => return true,
         }
     }

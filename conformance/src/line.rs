@@ -8,6 +8,7 @@ use crate::answering;
 use crate::client::frames::{self, Arrival, Frames};
 use crate::client::requests;
 use crate::client::responses::{self, Response};
+use crate::client::sse::{self, Events};
 use crate::pattern::Bindings;
 use crate::vector::{Action, ClosePattern, Payload, Request, ResponsePattern, Upgrade};
 use crate::world::Taken;
@@ -25,6 +26,8 @@ pub(crate) struct Line {
     /// Frames are read from here on; before, HTTP.
     frames: Option<Frames>,
     arrivals: VecDeque<Arrival>,
+    /// Server-sent events are read from here on.
+    events: Option<Events>,
     ended: bool,
     told_end: bool,
     manners: bool,
@@ -40,6 +43,7 @@ impl Line {
             buffer: Vec::new(),
             frames: None,
             arrivals: VecDeque::new(),
+            events: None,
             ended: false,
             told_end: false,
             manners: true,
@@ -62,7 +66,7 @@ impl Line {
             },
             Action::Http(request) => http_request(request, bindings)?,
             Action::Respond(respond) => answering::response(respond, bindings)?,
-            Action::Upgrade(upgrade) => upgrade_request(upgrade),
+            Action::Upgrade(upgrade) => bindings.fill_text(&upgrade_request(upgrade)).into_bytes(),
             Action::Json(value) => frames::client_frame(1, bindings.fill(value)?.to_string().as_bytes()),
             Action::Frame(frame) => {
                 let mut payload = match &frame.payload {
@@ -89,6 +93,9 @@ impl Line {
     pub(crate) fn incoming(&mut self, taken: Taken) -> Result<Vec<u8>, String> {
         self.buffer.extend(taken.bytes);
         self.ended |= taken.ended;
+        if let Some(events) = &mut self.events {
+            events.take(&mut self.buffer)?;
+        }
         let mut replies = Vec::new();
         while let Some(frames) = &mut self.frames {
             let Some(arrival) = frames.next(&mut self.buffer)? else {
@@ -130,6 +137,10 @@ impl Line {
                 .map(|arrival| check_control(payload.as_deref(), &arrival)),
             Action::ExpectClose(pattern) => self.message().map(|arrival| check_close(pattern, &arrival)),
             Action::End => self.end(),
+            Action::Streaming { headers } => self.streaming(headers, bindings),
+            Action::Event(pattern) => self.event(pattern, bindings),
+            Action::Comment(pattern) => self.comment(pattern, bindings),
+            Action::StreamEnd => self.stream_end(),
             _ => Some(Err("this step neither sends nor expects".into())),
         }
     }
@@ -184,6 +195,69 @@ impl Line {
         Some(verdict.and_then(|()| self.incoming(Taken::default()).map(drop)))
     }
 
+    fn streaming(&mut self, headers: &[(String, Value)], bindings: &mut Bindings) -> Option<Result<(), String>> {
+        let response = match self.response(true)? {
+            Ok(response) => response,
+            Err(why) => return Some(Err(why)),
+        };
+        let usual = [
+            ("content-type", "text/event-stream"),
+            ("cache-control", "no-cache"),
+            ("x-accel-buffering", "no"),
+            ("transfer-encoding", "chunked"),
+        ];
+        let usual = usual.map(|(name, value)| (name.to_owned(), json!(value)));
+        let pattern = ResponsePattern {
+            status: 200,
+            headers: [&usual, headers].concat(),
+            json: None,
+            text: None,
+            head: true,
+        };
+        let verdict = check_response(&pattern, &response, bindings);
+        self.events = Some(Events::default());
+        // Events may have come in the same segment.
+        Some(verdict.and_then(|()| self.incoming(Taken::default()).map(drop)))
+    }
+
+    /// The next arrival on the stream of events.
+    fn streamed(&mut self, passes: impl Fn(&sse::Arrival) -> bool) -> Option<Result<sse::Arrival, String>> {
+        let Some(events) = &mut self.events else {
+            return Some(Err("there is no stream of events on this connection".into()));
+        };
+        while events.arrivals.front().is_some_and(&passes) {
+            events.arrivals.pop_front();
+        }
+        match events.arrivals.pop_front() {
+            Some(arrival) => Some(Ok(arrival)),
+            None => events.ended.then(|| Err("the stream has ended".into())),
+        }
+    }
+
+    fn event(&mut self, pattern: &Value, bindings: &mut Bindings) -> Option<Result<(), String>> {
+        let arrival = self.streamed(is_heartbeat)?;
+        Some(arrival.and_then(|arrival| check_event(pattern, &arrival, bindings)))
+    }
+
+    fn comment(&mut self, pattern: &Value, bindings: &mut Bindings) -> Option<Result<(), String>> {
+        Some(match self.streamed(|_| false)? {
+            Ok(sse::Arrival::Comment(text)) => bindings.check(pattern, &json!(text)),
+            Ok(other) => Err(format!("expected the comment {pattern}, came {other}")),
+            Err(why) => Err(why),
+        })
+    }
+
+    fn stream_end(&mut self) -> Option<Result<(), String>> {
+        match self.streamed(is_heartbeat) {
+            Some(Ok(came)) => Some(Err(format!("expected the end of the stream of events, came {came}"))),
+            Some(Err(why)) => match self.events.take() {
+                Some(_) => Some(Ok(())),
+                None => Some(Err(why)),
+            },
+            None => None,
+        }
+    }
+
     /// The next arrival that is no ping or pong which the client deals with by itself.
     fn message(&mut self) -> Option<Arrival> {
         while let Some(arrival) = self.arrivals.pop_front() {
@@ -224,7 +298,8 @@ impl Line {
         if self.manners {
             self.arrivals.retain(|arrival| !matches!(arrival, Arrival::Ping(_)));
         }
-        let anything = !self.arrivals.is_empty() || !self.buffer.is_empty();
+        let events = self.events.as_ref().is_some_and(|events| !events.arrivals.is_empty());
+        let anything = events || !self.arrivals.is_empty() || !self.buffer.is_empty();
         anything.then(|| self.unread())
     }
 
@@ -235,6 +310,8 @@ impl Line {
         if self.arrivals.len() > 3 {
             parts.push(format!("{} more messages", self.arrivals.len() - 3));
         }
+        let events = self.events.iter().flat_map(|events| &events.arrivals);
+        parts.extend(events.take(3).map(ToString::to_string));
         if !self.buffer.is_empty() {
             parts.push(format!(
                 "bytes {:?}",
@@ -275,6 +352,24 @@ fn check_json(pattern: &Value, arrival: &Arrival, bindings: &mut Bindings) -> Re
     bindings
         .check(pattern, &value)
         .map_err(|why| format!("{why}\n    expected {pattern}\n    came     {text}"))
+}
+
+fn is_heartbeat(arrival: &sse::Arrival) -> bool {
+    matches!(arrival, sse::Arrival::Comment(text) if text == "heartbeat")
+}
+
+fn check_event(pattern: &Value, arrival: &sse::Arrival, bindings: &mut Bindings) -> Result<(), String> {
+    let sse::Arrival::Event { id, name, data } = arrival else {
+        return Err(format!("expected the event {pattern}, came {arrival}"));
+    };
+    let data: Value = serde_json::from_str(data).map_err(|why| format!("the data is no JSON ({why}): {data}"))?;
+    let mut came = json!({"event": name, "data": data});
+    if let (Some(id), Some(came)) = (id, came.as_object_mut()) {
+        came.insert("id".into(), json!(id));
+    }
+    bindings
+        .check(pattern, &came)
+        .map_err(|why| format!("{why}\n    expected {pattern}\n    came     {came}"))
 }
 
 fn check_message(text: bool, payload: &Payload, arrival: &Arrival, bindings: &Bindings) -> Result<(), String> {
@@ -358,10 +453,11 @@ fn check_response(pattern: &ResponsePattern, came: &Response, bindings: &mut Bin
             .check(pattern, &body)
             .map_err(|why| described(format!("body: {why}")))?;
     }
-    match &pattern.text {
-        Some(text) if text.as_bytes() != came.body => Err(described(format!("expected the body {text:?}"))),
-        _ => Ok(()),
-    }
+    let Some(text) = &pattern.text else { return Ok(()) };
+    let body = String::from_utf8_lossy(&came.body);
+    bindings
+        .check(&json!(text), &json!(body))
+        .map_err(|why| described(format!("body: {why}")))
 }
 
 fn http_request(request: &Request, bindings: &Bindings) -> Result<Vec<u8>, String> {
@@ -377,7 +473,7 @@ fn http_request(request: &Request, bindings: &Bindings) -> Result<Vec<u8>, Strin
     Ok([head.as_bytes(), &body].concat())
 }
 
-fn upgrade_request(upgrade: &Upgrade) -> Vec<u8> {
+fn upgrade_request(upgrade: &Upgrade) -> String {
     let usual = [
         ("Host", Some(HOST)),
         ("Upgrade", Some("websocket")),
@@ -385,7 +481,7 @@ fn upgrade_request(upgrade: &Upgrade) -> Vec<u8> {
         ("Sec-WebSocket-Key", Some(KEY)),
         ("Sec-WebSocket-Version", Some("13")),
     ];
-    head("GET", &upgrade.target, &usual, &upgrade.headers).into_bytes()
+    head("GET", &upgrade.target, &usual, &upgrade.headers)
 }
 
 fn head(method: &str, target: &str, usual: &[(&str, Option<&str>)], own: &[(String, Option<String>)]) -> String {

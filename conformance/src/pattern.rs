@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::crypto;
+
 /// Values that a vector has taken from what came (`$bind:NAME`), and the number of the round inside `repeat` (`n`).
 #[derive(Clone, Debug, Default)]
 pub struct Bindings(BTreeMap<String, Value>);
@@ -24,12 +26,20 @@ impl Bindings {
         Ok(match value {
             Value::String(text) => match text.strip_prefix("$ref:") {
                 Some(name) => self.bound(name)?.clone(),
-                None => Value::String(self.fill_text(text)),
+                None => {
+                    let text = self.fill_text(text);
+                    Value::String(crypto::key(&text).unwrap_or(text))
+                }
             },
             Value::Array(items) => Value::Array(items.iter().map(|item| self.fill(item)).collect::<Result<_, _>>()?),
             Value::Object(map) => {
                 let pairs = map.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?)));
-                Value::Object(pairs.collect::<Result<Map<_, _>, String>>()?)
+                let map = pairs.collect::<Result<Map<_, _>, String>>()?;
+                Value::Object(if crypto::concerns(&map) {
+                    crypto::spliced(&map)?
+                } else {
+                    map
+                })
             }
             other => other.clone(),
         })
@@ -77,6 +87,11 @@ impl Bindings {
             (Value::String(text), _) if text.starts_with('$') && !text.starts_with("${") => {
                 self.placeholder(path, text, actual)
             }
+            (Value::Object(pattern), Value::Array(items))
+                if pattern.contains_key("$has") || pattern.contains_key("$lacks") =>
+            {
+                self.compare_members(path, pattern, items)
+            }
             (Value::Object(pattern), Value::Object(actual)) => self.compare_objects(path, pattern, actual),
             (Value::Array(pattern), Value::Array(items)) if pattern.len() == items.len() => {
                 let pairs = pattern.iter().zip(items).enumerate();
@@ -96,6 +111,15 @@ impl Bindings {
         pattern: &Map<String, Value>,
         actual: &Map<String, Value>,
     ) -> Result<(), String> {
+        if crypto::concerns(pattern) {
+            let (ours, others): (Map<_, _>, Map<_, _>) =
+                pattern.clone().into_iter().partition(|(name, _)| crypto::is_ours(name));
+            let Value::Object(ours) = self.fill(&Value::Object(ours))? else {
+                return Err(format!("{}: no object", at(path)));
+            };
+            let all = ours.into_iter().chain(others).collect();
+            return self.compare_objects(path, &all, actual);
+        }
         let subset = pattern.get("$subset") == Some(&Value::Bool(true));
         if let Some(extra) = actual.keys().find(|key| !subset && !pattern.contains_key(*key)) {
             return Err(format!("{}: the key {extra:?} is there and should not be", at(path)));
@@ -111,6 +135,19 @@ impl Bindings {
         })
     }
 
+    /// Whether an array has an item for each pattern of `$has`, wherever it stands, and none for those of `$lacks`.
+    fn compare_members(&mut self, path: &str, pattern: &Map<String, Value>, items: &[Value]) -> Result<(), String> {
+        let patterns = |key: &str| pattern.get(key).and_then(Value::as_array).into_iter().flatten();
+        let mut is_there = |pattern: &Value| items.iter().any(|item| self.compare(path, pattern, Some(item)).is_ok());
+        if let Some(pattern) = patterns("$has").find(|pattern| !is_there(pattern)) {
+            return Err(format!("{}: no item is {pattern}", at(path)));
+        }
+        match patterns("$lacks").find(|pattern| is_there(pattern)) {
+            Some(pattern) => Err(format!("{}: an item is {pattern}", at(path))),
+            None => Ok(()),
+        }
+    }
+
     fn placeholder(&mut self, path: &str, text: &str, actual: &Value) -> Result<(), String> {
         let (name, argument) = text.split_once(':').unwrap_or((text, ""));
         let string = actual.as_str();
@@ -120,6 +157,8 @@ impl Bindings {
             "$string" => string.is_some_and(|text| !text.is_empty()),
             "$uuid" => string.is_some_and(is_uuid),
             "$rfc3339" => string.is_some_and(is_rfc_3339),
+            "$second" => string.is_some_and(is_whole_second),
+            "$x25519" | "$ed25519" => string.is_some() && crypto::key(text).as_deref() == string,
             "$int" => is_int(actual, argument),
             "$digits" => {
                 string.is_some_and(|text| text.parse().is_ok_and(|number: i64| is_int(&number.into(), argument)))
@@ -128,8 +167,8 @@ impl Bindings {
             "$bool" => actual.is_boolean(),
             "$object" => actual.is_object(),
             "$array" => actual.is_array(),
-            "$contains" => string.is_some_and(|text| text.contains(argument)),
-            "$starts" => string.is_some_and(|text| text.starts_with(argument)),
+            "$contains" => string.is_some_and(|text| text.contains(&self.fill_text(argument))),
+            "$starts" => string.is_some_and(|text| text.starts_with(&self.fill_text(argument))),
             "$repeat" => string.is_some_and(|actual| self.fill_text(text) == actual),
             "$bind" => {
                 self.bind(argument, actual.clone());
@@ -177,6 +216,12 @@ fn is_rfc_3339(text: &str) -> bool {
     shape == "0000-00-00T00:00:00.000Z"
 }
 
+/// `YYYY-MM-DDTHH:MM:SSZ`.
+fn is_whole_second(text: &str) -> bool {
+    let padded = text.strip_suffix('Z').map(|text| format!("{text}.000Z"));
+    padded.is_some_and(|text| is_rfc_3339(&text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +246,18 @@ mod tests {
                 .is_ok()
         );
         assert!(bindings.check(&json!({"b": "$absent"}), &json!({"b": null})).is_err());
+    }
+
+    #[test]
+    fn arrays_can_be_asked_for_some_items() {
+        let fits = |pattern: Value| {
+            Bindings::default()
+                .check(&pattern, &json!([{"a": 1, "b": 2}, 3]))
+                .is_ok()
+        };
+        assert!(fits(json!({"$has": [3, {"$subset": true, "a": 1}], "$lacks": [4]})));
+        assert!(!fits(json!({"$has": [{"a": 1}]})));
+        assert!(!fits(json!({"$lacks": [3]})));
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::client::jwt;
+use crate::client::{device, jwt, responses};
 use crate::line::Line;
 use crate::pattern::Bindings;
-use crate::vector::{Action, DialAnswer, DialPattern, FilePattern, Mint, Step, Vector};
+use crate::program::Job;
+use crate::seen;
+use crate::vector::{Action, DialAnswer, DialPattern, Mint, Run, Step, Surface, Vector};
 use crate::world::World;
 
 /// The step at which a vector failed.
@@ -34,6 +36,10 @@ const CONTROL_SECRET: &str = "control-plane-test-secret-0123456789abcdef";
 const PATIENCE_VIRTUAL: Duration = Duration::from_millis(1_000);
 /// The same, and the least, over sockets: a busy machine is no failure.
 const PATIENCE_REAL: Duration = Duration::from_millis(4_000);
+/// The same, for a run of the program.
+const PATIENCE_RUN: Duration = Duration::from_secs(20);
+/// How long a relay may take to read its records.
+const READY: Duration = Duration::from_secs(10);
 
 /// Plays `vector` in `world`.
 ///
@@ -45,10 +51,16 @@ pub fn play(vector: &Vector, world: &mut dyn World) -> Result<(), Failure> {
         lines: BTreeMap::new(),
         bindings: Bindings::default(),
         skip_ticks: vector.skip_ticks,
+        is_relay: vector.surface == Surface::Relay,
     };
     for (name, value) in player.world.facts() {
         player.bindings.bind(&name, value.into());
     }
+    player.ready().map_err(|why| Failure {
+        step: "0".into(),
+        source: "waiting until the relay is ready".into(),
+        why,
+    })?;
     player.steps(&vector.steps)?;
     player.no_dials().map_err(|why| Failure {
         step: "-".into(),
@@ -70,9 +82,39 @@ struct Player<'a> {
     lines: BTreeMap<String, Line>,
     bindings: Bindings,
     skip_ticks: bool,
+    is_relay: bool,
 }
 
 impl Player<'_> {
+    /// A relay reads its records after it has begun to listen: waits until it says that it has.
+    fn ready(&mut self) -> Result<(), String> {
+        const NAME: &str = "the relay's readiness";
+        let mut left = READY;
+        while self.is_relay && !left.is_zero() {
+            self.world.open(NAME, None)?;
+            self.world
+                .send(NAME, b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
+            let mut came = Vec::new();
+            while !left.is_zero() {
+                came.extend(self.world.take(NAME).bytes);
+                if let Some(response) = responses::next(&mut came, false, false)? {
+                    self.world.drop_connection(NAME);
+                    if response.status == 200 {
+                        return Ok(());
+                    }
+                    break;
+                }
+                left = left.saturating_sub(self.world.pass(left));
+            }
+            self.world.pass(Duration::from_millis(2));
+        }
+        if self.is_relay {
+            Err("it does not become ready".into())
+        } else {
+            Ok(())
+        }
+    }
+
     fn steps(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for step in steps {
             if let Action::Repeat { times, steps } = &step.action {
@@ -105,10 +147,15 @@ impl Player<'_> {
             Action::Reload(changes) => self.world.reload(changes),
             Action::Restart => {
                 self.lines.clear();
-                self.world.restart()
+                self.world.restart()?;
+                self.ready()
             }
             Action::Drop => {
                 self.world.drop_connection(&step.on);
+                Ok(())
+            }
+            Action::Reset => {
+                self.world.reset(&step.on);
                 Ok(())
             }
             Action::HalfClose => {
@@ -128,6 +175,12 @@ impl Player<'_> {
                 let (path, to) = (self.bindings.fill_text(path), self.bindings.fill_text(to));
                 self.world.link(&path, &to)
             }
+            Action::Write { path, text } => {
+                let (path, text) = (self.bindings.fill_text(path), self.bindings.fill_text(text));
+                self.world.write(&path, text.as_bytes())
+            }
+            Action::Mode { path, mode } => self.world.set_mode(&self.bindings.fill_text(path), *mode),
+            Action::Run(run) => self.run(step, run),
             Action::Stream { run, stream, text } => self.stream(step, run, stream, text),
             Action::ExpectDial(pattern) => self.dial(step, pattern),
             Action::ExpectNoDial => self.no_dials(),
@@ -136,12 +189,27 @@ impl Player<'_> {
                 self.bindings.check(&Value::Object(counts.clone()), &lookups)
             }
             Action::ExpectExit(code) => self.exit(step, *code),
-            Action::ExpectFile(pattern) => self.until(step, &mut |world, bindings| file(world, bindings, pattern)),
-            Action::ExpectLog { has, lacks } => {
-                self.until(step, &mut |world, bindings| words(&world.log(), has, lacks, bindings))
+            Action::ExpectFile(pattern) => {
+                self.until(step, &mut |world, bindings| seen::file(world, bindings, pattern))
             }
+            Action::ExpectLog { has, lacks } => self.until(step, &mut |world, bindings| {
+                seen::words(&world.log(), has, lacks, bindings)
+            }),
             Action::Token(name) => self.until(step, &mut |world, bindings| token(world, bindings, name)),
             Action::Mint(mint) => self.mint(mint),
+            Action::Device { bind, text, offset } => {
+                let at = self.world.wall().saturating_add_signed(*offset);
+                self.bindings.bind(&format!("{bind}.id"), device::id().into());
+                self.bindings.bind(&format!("{bind}.key"), device::public_key().into());
+                self.bindings.bind(&format!("{bind}.at"), at.into());
+                let signature = device::sign(&self.bindings.fill_text(text));
+                self.bindings.bind(bind, signature.into());
+                Ok(())
+            }
+            Action::Claims(name) => {
+                let token = self.bindings.fill_text(&format!("${{{name}}}"));
+                claims(&mut self.bindings, name, &token)
+            }
             action => self.talk(step, action),
         }
     }
@@ -179,6 +247,22 @@ impl Player<'_> {
                 dials.join(", ")
             )),
         }
+    }
+
+    fn run(&mut self, step: &Step, run: &Run) -> Result<(), String> {
+        let fill = |text: &String| self.bindings.fill_text(text);
+        let job = Job {
+            args: run.args.iter().map(fill).collect(),
+            environment: run
+                .environment
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_ref().map(fill)))
+                .collect(),
+            stop_at: run.stop_at.as_ref().map(fill),
+            patience: step.within.unwrap_or(PATIENCE_RUN).max(PATIENCE_RUN),
+        };
+        let ended = self.world.run(job)?;
+        seen::run(&ended, run, &mut self.bindings)
     }
 
     fn exit(&mut self, step: &Step, code: i32) -> Result<(), String> {
@@ -347,46 +431,21 @@ impl Player<'_> {
     }
 }
 
-/// Whether the records of a file of JSON lines are there.
-fn file(world: &mut dyn World, bindings: &mut Bindings, pattern: &FilePattern) -> Result<(), String> {
-    let path = bindings.fill_text(&pattern.path);
-    let bytes = world.file(&path).ok_or_else(|| format!("there is no {path}"))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    for pattern in &pattern.has {
-        if !records.by_ref().any(|record| bindings.check(pattern, &record).is_ok()) {
-            return Err(format!(
-                "{path} has no record {pattern} (in this order); it has\n{text}"
-            ));
-        }
-    }
-    words(&text, &[], &pattern.lacks, bindings)
-}
-
-fn words(text: &str, has: &[String], lacks: &[String], bindings: &Bindings) -> Result<(), String> {
-    let has = has
-        .iter()
-        .map(|words| bindings.fill_text(words))
-        .find(|words| !text.contains(words.as_str()));
-    if let Some(words) = has {
-        return Err(format!("{words:?} is not in\n{text}"));
-    }
-    let lacks = lacks
-        .iter()
-        .map(|words| bindings.fill_text(words))
-        .find(|words| text.contains(words.as_str()));
-    lacks.map_or(Ok(()), |words| Err(format!("{words:?} is in\n{text}")))
-}
-
 /// Reads the control plane's token, and binds it and its claims.
 fn token(world: &mut dyn World, bindings: &mut Bindings, name: &str) -> Result<(), String> {
     let path = bindings.fill_text("${tokenFile}");
     let bytes = world.file(&path).ok_or_else(|| format!("there is no {path}"))?;
     let token = String::from_utf8_lossy(&bytes).trim().to_owned();
-    for (claim, value) in jwt::payload(&token)?.as_object().into_iter().flatten() {
+    claims(bindings, name, &token)?;
+    bindings.bind(name, token.into());
+    Ok(())
+}
+
+/// Binds the claims of a token.
+fn claims(bindings: &mut Bindings, name: &str, token: &str) -> Result<(), String> {
+    for (claim, value) in jwt::payload(token)?.as_object().into_iter().flatten() {
         bindings.bind(&format!("{name}.{claim}"), value.clone());
     }
-    bindings.bind(name, token.into());
     Ok(())
 }
 

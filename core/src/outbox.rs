@@ -88,7 +88,12 @@ impl Outbox {
 
     /// Appends a ping.
     pub fn ping(&mut self, conn: ConnId) {
-        send::frame(self.bytes(conn), crate::websocket::Opcode::Ping, &[]);
+        self.ping_with(conn, &[]);
+    }
+
+    /// Appends a ping with this content, at most 125 bytes, which the pong brings back.
+    pub fn ping_with(&mut self, conn: ConnId, content: &[u8]) {
+        send::frame(self.bytes(conn), crate::websocket::Opcode::Ping, content);
     }
 
     /// A request that was in flight is answered by what was appended.

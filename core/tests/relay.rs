@@ -1,5 +1,5 @@
 //! The relay through the whole gateway, in virtual time: from the login to the answer of an agent, and what the front door
-//! itself decides. Proves `spec/relay-front.md`.
+//! itself decides. Proves `spec/relay.md`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod world;
@@ -49,6 +49,7 @@ fn relay_settings() -> Settings {
         access_token_ttl: Duration::from_secs(3_600),
         auth_code_ttl: Duration::from_secs(300),
         refresh_token_ttl: Duration::from_secs(86_400),
+        agent_token_ttl: Duration::from_secs(86_400),
         refresh_absolute_ttl: Duration::from_secs(864_000),
         state_backend: "memory".into(),
         auth: RelayAuth::Demo,

@@ -84,6 +84,7 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     let executor = Rc::new(LocalExecutor::new());
     let (drained, ended) = bounded(1);
     let (done, completions) = unbounded();
+    let store = host.store.clone();
     let effects = Effects::new(host.store, host.tls, done);
     let watch = watch::Watch::new()?;
     let driver = Driver::new(machine, host.clock, effects, watch, host.reports, &executor, drained);
@@ -105,7 +106,8 @@ pub fn serve<M: Machine + 'static>(machine: M, listeners: Vec<TcpListener>, host
     driver.turn(None, Input::Tick);
     let served = turning::turn(driver, &executor, &ended);
     host.remote.disconnect();
-    served
+    let settled = store.settle().map_err(portcullis_blocking::store::unsettled);
+    served.and(settled)
 }
 
 /// Has async-io make its reactor now: it would panic if there were no descriptor left for it when an effect first needs it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
-use portcullis_conformance::crash::{self, Plan};
+use portcullis_conformance::crash::{self, Plan, relay};
 use portcullis_conformance::serve::{self, Runtime};
 
 /// kill -9 a gateway while clients run agents, restart it, and check that nothing acknowledged was lost or done twice
@@ -16,7 +16,11 @@ pub(super) struct Crash {
     /// the gateway program (default: this program's own)
     #[argh(option)]
     binary: Option<PathBuf>,
-    /// rounds; each kills two gateways, one with the built-in agent and one with a program (default: 10)
+    /// a relay instead, while users log in, share devices and send messages
+    #[argh(switch)]
+    relay: bool,
+    /// rounds; each kills two gateways, one with the built-in agent and one with a program, or
+    /// one relay (default: 10)
     #[argh(option, default = "10")]
     rounds: u32,
     /// the seed of every choice (default: the time)
@@ -34,8 +38,12 @@ impl Crash {
             rounds: self.rounds.clamp(1, 100_000),
             seed,
         };
-        let tally = crash::run(&plan, &mut |line| println!("{line}"))?;
-        println!("{tally}");
+        let mut hear = |line: &str| println!("{line}");
+        if self.relay {
+            println!("{}", relay::run(&plan, &mut hear)?);
+        } else {
+            println!("{}", crash::run(&plan, &mut hear)?);
+        }
         Ok(true)
     }
 }

@@ -7,6 +7,7 @@ mod client;
 mod dice;
 mod house;
 mod ledger;
+pub mod relay;
 
 use crate::child::Program;
 use dice::Dice;

@@ -31,7 +31,7 @@ pub(crate) fn authenticated(address: SocketAddr) -> Result<TcpStream, String> {
 }
 
 /// A blocking connection with time limits.
-pub(super) fn open(address: SocketAddr) -> Result<TcpStream, String> {
+pub(crate) fn open(address: SocketAddr) -> Result<TcpStream, String> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)
         .map_err(|error| format!("cannot connect to {address}: {error}"))?;
     let ready = stream
@@ -58,7 +58,7 @@ pub(super) fn opening(address: SocketAddr) -> Vec<u8> {
 }
 
 /// Reads over a response head, which must be a 101.
-pub(super) fn skip_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn skip_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<(), String> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             if !buffer.starts_with(b"HTTP/1.1 101 ") {

@@ -31,6 +31,9 @@ const STATE: &str = "/portcullis-conformance";
 /// # Errors
 /// Every mistake in the vector's settings.
 pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
+    if vector.surface == Surface::Relay {
+        return super::relay::settings(vector, STATE);
+    }
     let flags = Flags {
         token: (vector.auth && vector.surface == Surface::Gateway).then(|| TOKEN.to_owned()),
         no_auth: !vector.auth,
@@ -44,7 +47,7 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
         flags: &flags,
         working_dir: &PathBuf::from("/"),
         purpose: match vector.surface {
-            Surface::Gateway => Purpose::Gateway,
+            Surface::Gateway | Surface::Relay | Surface::Nothing => Purpose::Gateway,
             Surface::Control => Purpose::Control,
         },
     };
@@ -72,7 +75,7 @@ pub fn core_settings(vector: &Vector) -> Result<Settings, String> {
 /// Where the command line has the control plane write its token.
 fn token_file(vector: &Vector) -> String {
     match vector.surface {
-        Surface::Gateway => format!("{STATE}/control-token"),
+        Surface::Gateway | Surface::Relay | Surface::Nothing => format!("{STATE}/control-token"),
         Surface::Control => format!("{STATE}/control/control-token"),
     }
 }

@@ -1,6 +1,7 @@
 //! What vectors are played against: the core in memory, a runtime in a child process, or somebody else's gateway.
 
 mod core;
+mod relay;
 
 use std::net::SocketAddr;
 
@@ -8,7 +9,7 @@ pub use core::core_settings;
 
 use crate::child::{self, Child, Program};
 use crate::play::{Failure, play};
-use crate::vector::Vector;
+use crate::vector::{Surface, Vector};
 use crate::world::socket::SocketWorld;
 use crate::world::upstreams::Upstreams;
 
@@ -82,6 +83,9 @@ impl Target {
         if let (false, Some(why)) = (matches!(self, Self::Core), &vector.core_only) {
             return Verdict::Skipped(why.clone());
         }
+        if let (Self::Core, Some(why)) = (self, &vector.program_only) {
+            return Verdict::Skipped(why.clone());
+        }
         let played = match self {
             Self::Core => core::play_all_splits(vector),
             Self::Runtime { program, .. } => match own_world(program, vector) {
@@ -99,8 +103,12 @@ impl Target {
 
 fn own_world(program: &Program, vector: &Vector) -> Result<SocketWorld, String> {
     let upstreams = Upstreams::listen(&vector.upstreams)?;
-    let child = Child::for_vector(program, &vector.expanded(&upstreams.facts()))?;
-    Ok(SocketWorld::of_child(child, upstreams))
+    let vector = vector.expanded(&upstreams.facts());
+    if vector.surface == Surface::Nothing {
+        return SocketWorld::of_program(program, child::environment(&vector), upstreams);
+    }
+    let child = Child::for_vector(program, &vector)?;
+    Ok(SocketWorld::of_child(child, child::environment(&vector), upstreams))
 }
 
 fn at_start(why: String) -> Failure {

@@ -7,6 +7,7 @@ use portcullis_core::machine::DrainHow;
 use serde_json::{Map, Value};
 
 use super::Step;
+use super::program::Run;
 
 /// One thing to do or to expect.
 #[derive(Clone, Debug)]
@@ -70,6 +71,8 @@ pub enum Action {
     HalfClose,
     /// Drop the connection.
     Drop,
+    /// Break the connection, so that the gateway hears of it at once.
+    Reset,
     /// Whether the client reads.
     Reading(bool),
     /// Expect that the gateway reads from this connection, or that it has stopped to.
@@ -88,6 +91,22 @@ pub enum Action {
         /// What it points to.
         to: String,
     },
+    /// Write a file on the gateway's machine, its owner's alone, with the folders that lead to it.
+    Write {
+        /// The file; `${NAME}` in it is replaced.
+        path: String,
+        /// What; the same.
+        text: String,
+    },
+    /// Give a file or folder these permission bits.
+    Mode {
+        /// Which; `${NAME}` in it is replaced.
+        path: String,
+        /// The bits.
+        mode: u32,
+    },
+    /// Run the program to its end.
+    Run(Box<Run>),
     /// Whether the client answers pings and close frames of its own accord.
     Manners(bool),
     /// Ask the gateway to finish.
@@ -106,7 +125,7 @@ pub enum Action {
     ExpectRequest(RequestPattern),
     /// On such a link: answer it.
     Respond(Respond),
-    /// Expect records in a file of JSON lines.
+    /// Expect something of a file.
     ExpectFile(FilePattern),
     /// Expect words in what the gateway logs, or that they are not there.
     ExpectLog {
@@ -119,6 +138,28 @@ pub enum Action {
     Token(String),
     /// Make a token.
     Mint(Mint),
+    /// Have the device of the OpenClaw dialect sign.
+    Device {
+        /// The signature is bound to this name; the device's id, key and time to `NAME.id`, `NAME.key` and `NAME.at`.
+        bind: String,
+        /// The text; `${NAME}` in it is replaced.
+        text: String,
+        /// What is added to the time, in milliseconds.
+        offset: i64,
+    },
+    /// Bind the claims of the token that is bound to this name to `NAME.sub` and the like.
+    Claims(String),
+    /// Expect the head of a stream of server-sent events; events from then on.
+    Streaming {
+        /// Headers that must be there, besides the usual ones.
+        headers: Vec<(String, Value)>,
+    },
+    /// Expect an event: a pattern for `id`, `event` and `data` (as JSON). Heartbeats before it are passed over.
+    Event(Value),
+    /// Expect a comment on such a stream.
+    Comment(Value),
+    /// Expect that the stream ends in order; HTTP again from then on.
+    StreamEnd,
     /// Kill the gateway and start another on the same state directory.
     Restart,
     /// Do steps several times; `$n` in them is the number of the round, from 1.
@@ -150,6 +191,8 @@ pub enum Body {
     Text(String),
     /// JSON; gives a Content-Type.
     Json(Value),
+    /// A form: names and values, percent-encoded; gives a Content-Type.
+    Form(Map<String, Value>),
 }
 
 /// What the gateway is expected to dial, and what becomes of it.
@@ -219,11 +262,19 @@ pub enum Framing {
     Close,
 }
 
-/// Records expected in a file of JSON lines.
+/// What is expected of a file.
 #[derive(Clone, Debug)]
 pub struct FilePattern {
     /// The file; `${NAME}` in it is replaced.
     pub path: String,
+    /// A pattern for its text as one JSON value.
+    pub json: Option<Value>,
+    /// A pattern for its text, without the last line's end.
+    pub text: Option<Value>,
+    /// Its permission bits.
+    pub mode: Option<u32>,
+    /// It must not be there.
+    pub absent: bool,
     /// Patterns of records, in this order; others may lie between.
     pub has: Vec<Value>,
     /// Texts that must not be in the file.

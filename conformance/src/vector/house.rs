@@ -4,6 +4,7 @@ use portcullis_core::machine::DrainHow;
 use serde_json::{Value, json};
 
 use super::action::{Action, FilePattern, Mint, Signature};
+use super::program::{self, texts};
 use super::upstream::known;
 
 pub(super) fn drain(value: &Value) -> Result<DrainHow, String> {
@@ -17,9 +18,14 @@ pub(super) fn drain(value: &Value) -> Result<DrainHow, String> {
 }
 
 pub(super) fn file(value: &Value) -> Result<FilePattern, String> {
-    known(value, &["path", "has", "lacks"])?;
+    known(value, &["path", "has", "lacks", "json", "text", "mode", "absent"])?;
+    let mode = value.get("mode").and_then(Value::as_str);
     Ok(FilePattern {
         path: string(value, "path")?,
+        json: value.get("json").cloned(),
+        text: value.get("text").cloned(),
+        mode: mode.map(program::mode).transpose()?,
+        absent: value.get("absent") == Some(&json!(true)),
         has: value.get("has").and_then(Value::as_array).cloned().unwrap_or_default(),
         lacks: texts(value, "lacks")?,
     })
@@ -30,6 +36,15 @@ pub(super) fn log(value: &Value) -> Result<Action, String> {
     Ok(Action::ExpectLog {
         has: texts(value, "has")?,
         lacks: texts(value, "lacks")?,
+    })
+}
+
+pub(super) fn device(value: &Value) -> Result<Action, String> {
+    known(value, &["bind", "text", "offset"])?;
+    Ok(Action::Device {
+        bind: string(value, "bind")?,
+        text: string(value, "text")?,
+        offset: value.get("offset").and_then(Value::as_i64).unwrap_or(0),
     })
 }
 
@@ -60,12 +75,4 @@ fn string(value: &Value, key: &str) -> Result<String, String> {
     let text = value.get(key).and_then(Value::as_str);
     text.map(String::from)
         .ok_or_else(|| format!("{key:?} must be a string"))
-}
-
-fn texts(value: &Value, key: &str) -> Result<Vec<String>, String> {
-    let list = value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let texts = list.iter().map(|text| text.as_str().map(String::from));
-    texts
-        .collect::<Option<_>>()
-        .ok_or_else(|| format!("{key:?} must be a list of texts"))
 }

@@ -5,6 +5,8 @@
 mod action;
 mod house;
 mod parts;
+mod program;
+mod relay;
 mod shelf;
 mod sugar;
 mod upstream;
@@ -18,6 +20,7 @@ pub use action::{
     Action, Body, ClosePattern, DialAnswer, DialPattern, FilePattern, Frame, Framing, Mint, Payload, Request,
     RequestPattern, Respond, ResponsePattern, Signature, Upgrade,
 };
+pub use program::{OutputPattern, Run};
 pub use shelf::{all, from_directory, from_text};
 
 /// The token that every vector's gateway expects, unless the vector says `"auth": false`.
@@ -37,6 +40,8 @@ pub struct Vector {
     pub why: String,
     /// Why it is played in memory only; `None`: it is played everywhere.
     pub core_only: Option<String>,
+    /// Why it is played over sockets only; `None`: it is played in memory too.
+    pub program_only: Option<String>,
     /// Why it is played only as it was sent; `None`: other splittings give the same.
     pub unsplit: Option<String>,
     /// What is started: the gateway or the control plane.
@@ -52,6 +57,8 @@ pub struct Vector {
     pub names: Map<String, Value>,
     /// Whether the gateway asks for [`TOKEN`].
     pub auth: bool,
+    /// Whether the gateway makes its own token, in its token file, instead.
+    pub own_token: bool,
     /// Further tokens that the gateway expects; such a vector is played in memory only.
     pub more_tokens: Vec<String>,
     /// Whether `tick` events are passed over where something else is expected.
@@ -67,6 +74,10 @@ pub enum Surface {
     Gateway,
     /// `portcullis control`.
     Control,
+    /// Nothing: its steps run the program.
+    Nothing,
+    /// `portcullis relay`.
+    Relay,
 }
 
 /// One step of a vector.
@@ -135,23 +146,35 @@ impl Vector {
             proves,
             why: text(map, "why")?,
             core_only: word("core"),
+            program_only: None,
             unsplit: word("unsplit"),
             surface: match map.get("surface").map(Value::as_str) {
                 None | Some(Some("gateway")) => Surface::Gateway,
                 Some(Some("control")) => Surface::Control,
-                Some(_) => return Err("\"surface\" is \"gateway\" or \"control\"".into()),
+                Some(Some("none")) => Surface::Nothing,
+                Some(Some("relay")) => Surface::Relay,
+                Some(_) => return Err("\"surface\" is \"gateway\", \"control\", \"relay\" or \"none\"".into()),
             },
             settings: object(map, "settings")?,
             environment: object(map, "environment")?,
             upstreams: upstreams(&object(map, "upstreams")?)?,
             names: object(map, "names")?,
             auth: flag("auth", true),
+            own_token: match map.get("auth") {
+                None | Some(Value::Bool(_)) => false,
+                Some(Value::String(file)) if file == "file" => true,
+                Some(_) => return Err("\"auth\" is true, false or \"file\"".into()),
+            },
             more_tokens: texts("moreTokens"),
             skip_ticks: flag("skipTicks", false),
             steps: sugar::steps(steps, "")?,
         };
         if vector.core_only.is_none() {
             vector.core_only = vector.why_core_only();
+        }
+        vector.program_only = vector.why_program_only();
+        if let (Some(core), Some(program)) = (&vector.core_only, &vector.program_only) {
+            return Err(format!("it can be played nowhere: {core}; {program}"));
         }
         Ok(vector)
     }
@@ -161,6 +184,7 @@ impl Vector {
     pub fn needs_own_gateway(&self) -> bool {
         !self.settings.is_empty()
             || !self.auth
+            || self.own_token
             || self.surface != Surface::Gateway
             || !self.environment.is_empty()
             || any(&self.steps, &|action| {
@@ -176,6 +200,7 @@ impl Vector {
                         | Action::Link { .. }
                 )
             })
+            || self.program_only.is_some()
     }
 
     /// The vector with `${NAME}` in its settings and environment replaced by these facts.
@@ -196,6 +221,17 @@ impl Vector {
     #[must_use]
     pub fn reloads(&self) -> bool {
         any(&self.steps, &|action| matches!(action, Action::Reload(_)))
+    }
+
+    /// Why it cannot be played in memory, if it cannot.
+    fn why_program_only(&self) -> Option<String> {
+        let of_the_program = |action: &Action| match action {
+            Action::Run(_) | Action::Write { .. } | Action::Mode { .. } => true,
+            Action::ExpectFile(file) => file.mode.is_some(),
+            _ => false,
+        };
+        let runs = self.surface == Surface::Nothing || self.own_token || any(&self.steps, &of_the_program);
+        runs.then(|| "it runs the program, or looks at what only a program has".to_owned())
     }
 
     /// Why it cannot be played over real sockets, if it cannot.

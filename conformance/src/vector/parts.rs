@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::TOKEN;
 use super::action::{Action, Body, ClosePattern, Frame, Payload, Request, ResponsePattern, Upgrade};
+use super::relay::bearer;
 use super::upstream::known;
 
 pub(super) fn message(opcode: u8, text: String) -> Action {
@@ -93,7 +94,10 @@ pub(super) fn frame(value: &Value) -> Result<Frame, String> {
 }
 
 pub(super) fn request(value: &Value) -> Result<Request, String> {
-    known(value, &["method", "target", "headers", "body", "json", "bearer"])?;
+    known(
+        value,
+        &["method", "target", "headers", "body", "json", "form", "bearer", "as"],
+    )?;
     let text = |key: &str, usual: &str| value.get(key).and_then(Value::as_str).unwrap_or(usual).to_owned();
     let mut headers = headers(value.get("headers"))?;
     match value.get("bearer") {
@@ -102,13 +106,15 @@ pub(super) fn request(value: &Value) -> Result<Request, String> {
         Some(Value::String(token)) => headers.push(("Authorization".into(), Some(format!("Bearer {token}")))),
         Some(_) => return Err("\"bearer\" is true or a token".into()),
     }
+    headers.extend(value.get("as").and_then(Value::as_str).map(bearer));
     Ok(Request {
         method: text("method", "GET"),
         target: text("target", "/health"),
         headers,
-        body: match value.get("json") {
-            Some(json) => Body::Json(json.clone()),
-            None => Body::Text(text("body", "")),
+        body: match (value.get("json"), value.get("form")) {
+            (Some(json), _) => Body::Json(json.clone()),
+            (None, Some(Value::Object(form))) => Body::Form(form.clone()),
+            (None, _) => Body::Text(text("body", "")),
         },
     })
 }
@@ -119,10 +125,9 @@ pub(super) fn upgrade(value: &Value) -> Result<Upgrade, String> {
         .and_then(Value::as_str)
         .unwrap_or("/gateway")
         .to_owned();
-    Ok(Upgrade {
-        target,
-        headers: headers(value.get("headers"))?,
-    })
+    let mut headers = headers(value.get("headers"))?;
+    headers.extend(value.get("as").and_then(Value::as_str).map(bearer));
+    Ok(Upgrade { target, headers })
 }
 
 pub(super) fn headers(value: Option<&Value>) -> Result<Vec<(String, Option<String>)>, String> {

@@ -10,7 +10,7 @@ use super::parts::{
     array, close, close_pattern, frame, message, padded, patterns, payload, peer, request, response_pattern, unhex,
     upgrade,
 };
-use super::{Step, TOKEN, house, upstream};
+use super::{Step, TOKEN, house, program, relay, upstream};
 
 /// The connection that a step is about when it names none.
 const USUAL_CONNECTION: &str = "c";
@@ -33,12 +33,12 @@ fn read(list: &[Value], prefix: &str, usual: &str) -> Result<Vec<Step>, String> 
         };
         let written = Written::new(value, usual).map_err(|why| format!("step {number}: {why}"))?;
         let actions = written
-            .actions(&number)
+            .parts(&number)
             .map_err(|why| format!("step {number} ({value}): {why}"))?;
         let composite = actions.len() > 1;
-        for (part, action) in actions.into_iter().enumerate() {
+        for (part, (on, action)) in actions.into_iter().enumerate() {
             all.push(Step {
-                on: written.on.clone(),
+                on,
                 within: written.within,
                 action,
                 number: if composite {
@@ -82,6 +82,7 @@ impl<'a> Written<'a> {
         if let Some((second, _)) = verbs.next() {
             return Err(format!("a step has one verb, this one has {verb:?} and {second:?}"));
         }
+        let usual = relay::usual_connection(verb).unwrap_or(usual);
         Ok(Self {
             on: map.get("on").and_then(Value::as_str).unwrap_or(usual).to_owned(),
             within: map.get("within").and_then(Value::as_u64).map(Duration::from_millis),
@@ -95,6 +96,15 @@ impl<'a> Written<'a> {
         })
     }
 
+    /// The actions that the step is, each with its connection.
+    fn parts(&self, number: &str) -> Result<Vec<(String, Action)>, String> {
+        if let Some(parts) = relay::composite(self.verb, &self.on, self.value)? {
+            return Ok(parts);
+        }
+        let actions = self.actions(number)?.into_iter();
+        Ok(actions.map(|action| (self.on.clone(), action)).collect())
+    }
+
     fn actions(&self, number: &str) -> Result<Vec<Action>, String> {
         if let Some(actions) = self.composite(number)? {
             return Ok(actions);
@@ -104,6 +114,7 @@ impl<'a> Written<'a> {
             .or_else(|| self.expecting().transpose())
             .or_else(|| self.world().transpose())
             .or_else(|| self.house().transpose())
+            .or_else(|| relay::single(self.verb, self.value).map(Ok))
             .map_or_else(
                 || Err(format!("unknown verb {:?}", self.verb)),
                 |action| Ok(vec![action?]),
@@ -234,6 +245,7 @@ impl<'a> Written<'a> {
             "wait" => Action::Wait(self.millis()?),
             "halfClose" => Action::HalfClose,
             "drop" => Action::Drop,
+            "reset" => Action::Reset,
             "reading" => Action::Reading(flag()?),
             "manners" => Action::Manners(flag()?),
             "expectReading" => Action::ExpectReading(flag()?),
@@ -245,6 +257,16 @@ impl<'a> Written<'a> {
                 let (path, to) = self.two_texts()?;
                 Action::Link { path, to }
             }
+            "write" => {
+                let (path, text) = self.two_texts()?;
+                Action::Write { path, text }
+            }
+            "mode" => {
+                let (path, mode) = self.two_texts()?;
+                let mode = program::mode(&mode)?;
+                Action::Mode { path, mode }
+            }
+            "run" => program::run(self.value)?,
             "restart" => Action::Restart,
             _ => return Ok(None),
         }))
@@ -265,6 +287,7 @@ impl<'a> Written<'a> {
             "expectFile" => Action::ExpectFile(house::file(self.value)?),
             "expectLog" => house::log(self.value)?,
             "token" => Action::Token(self.string()?.to_owned()),
+            "sign" => house::device(self.value)?,
             "mint" => Action::Mint(house::mint(self.value)?),
             _ => return Ok(None),
         }))

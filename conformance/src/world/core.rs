@@ -392,6 +392,16 @@ impl World for CoreWorld {
         self.report_sent();
     }
 
+    fn reset(&mut self, name: &str) {
+        self.settle();
+        if let Some(conn) = self.names.get(name).copied() {
+            if let Some(state) = self.conns.get_mut(&conn) {
+                state.client_gone = true;
+            }
+            self.gone(conn, GoneReason::Failed);
+        }
+    }
+
     fn set_reading(&mut self, name: &str, reads: bool) {
         self.settle();
         if let Some(state) = self.names.get(name).and_then(|conn| self.conns.get_mut(conn)) {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use portcullis_core::machine::DrainHow;
 use serde_json::{Map, Value};
 
+use crate::program::{Ended, Job};
 use crate::vector::DialPattern;
 
 /// What has come on a connection since it was last asked.
@@ -46,6 +47,9 @@ pub trait World {
 
     /// Drops the connection.
     fn drop_connection(&mut self, name: &str);
+
+    /// Breaks the connection with a reset.
+    fn reset(&mut self, name: &str);
 
     /// Whether the client reads.
     fn set_reading(&mut self, name: &str, reads: bool);
@@ -108,6 +112,35 @@ pub trait World {
 
     /// A file of the gateway's machine; `None`: there is none.
     fn file(&self, path: &str) -> Option<Vec<u8>>;
+
+    /// The permission bits of a file; `None`: there is none, or this world has no such thing.
+    fn mode(&self, _path: &str) -> Option<u32> {
+        None
+    }
+
+    /// Writes a file on the gateway's machine, its owner's alone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn write(&mut self, path: &str, _bytes: &[u8]) -> Result<(), String> {
+        Err(format!("{path} cannot be written in this world"))
+    }
+
+    /// Gives a file permission bits.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    fn set_mode(&mut self, path: &str, _mode: u32) -> Result<(), String> {
+        Err(format!("{path} has no mode in this world"))
+    }
+
+    /// Runs the program to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, or has not ended in time.
+    fn run(&mut self, _job: Job) -> Result<Ended, String> {
+        Err("there is no program in this world".into())
+    }
 
     /// What the gateway has logged, as text.
     fn log(&self) -> String;

@@ -2,20 +2,26 @@
 //! Everything that is waited for is bounded in time.
 
 use std::collections::BTreeMap;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_core::machine::DrainHow;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_linger;
 use rustix::process::Signal;
 
 use serde_json::{Map, Value};
 
 use super::upstreams::Upstreams;
 use super::{Taken, World};
-use crate::child::Child;
+use crate::child::{Child, Program};
 use crate::client::talk::connect_from;
+use crate::folder::Folder;
+use crate::program::{self, Ended, Job};
 use crate::vector::DialPattern;
 
 /// How long a connection may take to open, and a write to go through.
@@ -26,6 +32,10 @@ const SLICE: Duration = Duration::from_millis(20);
 /// A gateway behind an address, and connections to it.
 pub struct SocketWorld {
     child: Option<Child>,
+    /// The program and its folder where nothing was started.
+    alone: Option<(Program, Folder)>,
+    /// The vector's environment variables.
+    environment: Vec<(String, String)>,
     address: SocketAddr,
     sockets: BTreeMap<String, Socket>,
     upstreams: Upstreams,
@@ -41,13 +51,32 @@ struct Socket {
 impl SocketWorld {
     /// A world around a gateway that runs in a child process and ends with this value.
     #[must_use]
-    pub fn of_child(child: Child, upstreams: Upstreams) -> Self {
+    pub fn of_child(child: Child, environment: Vec<(String, String)>, upstreams: Upstreams) -> Self {
         Self {
             address: child.address(),
             child: Some(child),
+            alone: None,
+            environment,
             sockets: BTreeMap::new(),
             upstreams,
         }
+    }
+
+    /// A world in which nothing runs but what the vector's steps run.
+    ///
+    /// # Errors
+    /// When there is no place for it.
+    pub fn of_program(
+        program: &Program,
+        environment: Vec<(String, String)>,
+        upstreams: Upstreams,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            alone: Some((program.clone(), Folder::fresh()?)),
+            environment,
+            upstreams,
+            ..Self::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+        })
     }
 
     /// A world around somebody else's gateway.
@@ -56,6 +85,8 @@ impl SocketWorld {
         Self {
             address,
             child: None,
+            alone: None,
+            environment: Vec::new(),
             sockets: BTreeMap::new(),
             upstreams: Upstreams::default(),
         }
@@ -65,6 +96,15 @@ impl SocketWorld {
         self.child
             .as_mut()
             .ok_or_else(|| "this gateway is not ours to stop".to_owned())
+    }
+
+    /// The program and its folder, where they are ours.
+    fn home(&self) -> Result<(&Program, &Folder), String> {
+        let child = self.child.as_ref().map(|child| (child.program(), child.folder()));
+        let alone = self.alone.as_ref().map(|(program, folder)| (program, folder));
+        child
+            .or(alone)
+            .ok_or_else(|| "this gateway's machine is not ours".to_owned())
     }
 }
 
@@ -143,6 +183,13 @@ impl World for SocketWorld {
         self.sockets.remove(name);
     }
 
+    fn reset(&mut self, name: &str) {
+        if let Some(socket) = self.sockets.remove(name) {
+            // Without it the connection ends in order, and what waits for the reset says so.
+            let _ = set_socket_linger(&socket.stream, Some(Duration::ZERO));
+        }
+    }
+
     fn set_reading(&mut self, _name: &str, _reads: bool) {}
 
     fn is_read(&mut self, _name: &str) -> Option<bool> {
@@ -150,14 +197,14 @@ impl World for SocketWorld {
     }
 
     fn append(&mut self, path: &str, bytes: &[u8]) -> Result<(), String> {
-        self.child()?;
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        self.home()?;
+        let file = OpenOptions::new().append(true).create(true).open(path);
         file.and_then(|mut file| file.write_all(bytes))
             .map_err(|error| format!("cannot append to {path}: {error}"))
     }
 
     fn link(&mut self, path: &str, to: &str) -> Result<(), String> {
-        self.child()?;
+        self.home()?;
         std::os::unix::fs::symlink(to, path).map_err(|error| format!("cannot make the link {path}: {error}"))
     }
 
@@ -199,11 +246,13 @@ impl World for SocketWorld {
         let mut facts = self.upstreams.facts();
         facts.push(("gateway".into(), self.address.to_string()));
         facts.push(("port".into(), self.address.port().to_string()));
-        if let Some(child) = &self.child {
-            let state = child.state().display();
+        if let Ok((_, folder)) = self.home() {
+            let state = folder.state().display();
+            facts.push(("folder".into(), folder.path().display().to_string()));
             facts.push(("state".into(), state.to_string()));
-            let folder = if child.is_control() { "/control" } else { "" };
-            facts.push(("tokenFile".into(), format!("{state}{folder}/control-token")));
+            let alone = self.child.as_ref().is_some_and(Child::is_control);
+            let below = if alone { "/control" } else { "" };
+            facts.push(("tokenFile".into(), format!("{state}{below}/control-token")));
         }
         facts
     }
@@ -228,6 +277,37 @@ impl World for SocketWorld {
 
     fn file(&self, path: &str) -> Option<Vec<u8>> {
         std::fs::read(path).ok()
+    }
+
+    fn mode(&self, path: &str) -> Option<u32> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(metadata.permissions().mode() & 0o7777)
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        self.home()?;
+        let told = |error: std::io::Error| format!("cannot write {path}: {error}");
+        if let Some(folder) = Path::new(path).parent() {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(folder).map_err(told)?;
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+        file.and_then(|mut file| file.write_all(bytes)).map_err(told)
+    }
+
+    fn set_mode(&mut self, path: &str, mode: u32) -> Result<(), String> {
+        self.home()?;
+        std::fs::set_permissions(path, Permissions::from_mode(mode))
+            .map_err(|error| format!("cannot change the mode of {path}: {error}"))
+    }
+
+    fn run(&mut self, mut job: Job) -> Result<Ended, String> {
+        let (program, folder) = self.home()?;
+        let ours = self.environment.iter().cloned();
+        let ours = ours.map(|(name, value)| (name, Some(value)));
+        job.environment = ours.chain(job.environment).collect();
+        program::run(program, folder, &job)
     }
 
     fn log(&self) -> String {

@@ -87,6 +87,7 @@ fn settings(encrypted: bool) -> RelaySettings {
         access_token_ttl: Duration::from_secs(3_600),
         auth_code_ttl: Duration::from_secs(300),
         refresh_token_ttl: Duration::from_secs(1),
+        agent_token_ttl: Duration::from_secs(86_400),
         refresh_absolute_ttl: Duration::from_secs(1),
         state_backend: String::new(),
         auth: RelayAuth::Demo,

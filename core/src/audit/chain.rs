@@ -9,8 +9,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::record::AuditRecord;
-use crate::json::{write_number, write_value};
+use crate::json::write_number;
 use crate::time::UnixMillis;
 
 /// Where the chain ends.
@@ -45,19 +44,20 @@ struct Link {
 }
 
 impl Chain {
-    /// Writes the next line, its newline included.
-    pub(super) fn write(&mut self, out: &mut BytesMut, at: UnixMillis, record: &AuditRecord) {
+    /// What a line holds beside a record's members, at most.
+    pub(super) const LINE_BYTES: usize = 256;
+
+    /// Writes the next line with a record's members, its newline included.
+    pub(super) fn write(&mut self, out: &mut BytesMut, at: UnixMillis, members: &[u8]) {
+        use fmt::Write;
+
         let start = out.len();
         self.seq += 1;
         out.put_slice(b"{\"ts\":\"");
-        out.put_slice(alloc::format!("{}", at.to_utc()).as_bytes());
+        // Memory takes whatever it is given.
+        let _ = write!(out, "{}", at.to_utc());
         out.put_slice(b"\",\"seq\":");
         write_number(out, self.seq);
-        let mut members = BytesMut::new();
-        write_value(&mut members, record);
-        // The record's own object is opened already: its members follow ours.
-        let members = members.strip_prefix(b"{").unwrap_or_default();
-        let members = members.strip_suffix(b"}").unwrap_or_default();
         out.put_u8(b',');
         out.put_slice(members);
         out.put_slice(b",\"prev\":\"");
@@ -83,12 +83,13 @@ impl Chain {
 }
 
 fn hex_of(digest: &[u8]) -> String {
-    use fmt::Write;
-    let mut hex = String::with_capacity(64);
-    for byte in digest {
-        let _ = write!(hex, "{byte:02x}");
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut hex = [b'0'; 64];
+    let halves = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    for (place, half) in hex.iter_mut().zip(halves) {
+        *place = DIGITS.get(usize::from(half)).copied().unwrap_or_default();
     }
-    hex
+    String::from(core::str::from_utf8(&hex).unwrap_or_default())
 }
 
 /// What the hash of a line must be: over what is before its last member.
@@ -253,13 +254,15 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
-    use crate::audit::{AuditEvent, AuditOutcome};
+    use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
 
     fn lines(count: u64) -> Vec<Vec<u8>> {
         let (mut chain, mut out) = (Chain::default(), BytesMut::new());
         for at in 0..count {
             let record = AuditRecord::new(AuditEvent::AuthFailed, AuditOutcome::Denied).because("token_mismatch");
-            chain.write(&mut out, UnixMillis(1_795_264_496_007 + at), &record);
+            let mut members = BytesMut::new();
+            record.write(&mut members);
+            chain.write(&mut out, UnixMillis(1_795_264_496_007 + at), &members);
         }
         assert_eq!(Chain::last_of(&out), (count > 0).then_some(chain));
         out[..]

@@ -1,8 +1,7 @@
-//! The journal as a machine: records queue, one batch at a time is appended, and the files are rotated by size. The chain's
-//! end is read from the journal at the start. What cannot be written is counted and told when writing works again; it
-//! never stops the gateway. It asks for effects and touches no file itself.
+//! The journal as a machine: records gather for a moment, one batch at a time is appended, and the files are rotated by
+//! size. The chain's end is read from the journal at the start. What cannot be written is counted and told when writing
+//! works again; it never stops the gateway. It asks for effects and touches no file itself. Spec: `spec/audit.md`.
 
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -13,6 +12,7 @@ use bytes::BytesMut;
 use super::chain::Chain;
 use super::record::{AuditEvent, AuditOutcome, AuditRecord};
 use super::sampling::Sampling;
+use super::waiting::Waiting;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, FaultKind, Outcome};
 use crate::id::EffectId;
@@ -20,12 +20,16 @@ use crate::machine::Peer;
 use crate::policy::address::AddressGroup;
 use crate::report::Report;
 use crate::settings::AuditSettings;
-use crate::time::{Instant, Now, UnixMillis};
+use crate::time::{Instant, Now};
 
-/// Records that wait to be written; further ones are counted as lost.
-const MAX_WAITING: usize = 4_096;
-/// Records of one append.
-const MAX_BATCH: usize = 256;
+/// Bytes of records that are not on disk yet; further ones are counted as lost.
+const MAX_HELD: usize = 2 * 1024 * 1024;
+/// So much is written without waiting for more.
+const ENOUGH: usize = 256 * 1024;
+/// Bytes of members that are written at a time, or those of one record.
+const MAX_BATCH: usize = 256 * 1024;
+/// Everyday records wait so long for others to be written with: each write costs a wait for the disk.
+const GATHER: Duration = Duration::from_millis(50);
 /// The end of the journal that is read at the start: longer than any line can be.
 const TAIL_BYTES: u32 = 65_536;
 /// After a failure, the next attempt.
@@ -41,7 +45,9 @@ pub struct Journal {
     chain: Chain,
     /// Bytes in the current file.
     size: u64,
-    waiting: VecDeque<(UnixMillis, AuditRecord)>,
+    waiting: Waiting,
+    /// When what waits is to be written at the latest. Set while something waits.
+    due: Option<Instant>,
     lost: u64,
     sampling: Sampling,
 }
@@ -55,13 +61,13 @@ enum Step {
         archive: bool,
     },
     Idle,
-    /// A batch: the chain's end and the file's size once it is written, and how many records are in it.
+    /// A batch: the chain's end and the growth of the file once it is written, and what is in it.
     Appending {
         effect: EffectId,
         chain: Chain,
         bytes: u64,
         lost: u64,
-        records: Vec<(UnixMillis, AuditRecord)>,
+        records: Waiting,
     },
     /// The archive with this number moves up; 0 is the current file.
     Rotating {
@@ -86,7 +92,8 @@ impl Journal {
             step,
             chain: Chain::default(),
             size: 0,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
+            due: None,
             lost: 0,
             sampling: Sampling::default(),
         }
@@ -105,19 +112,37 @@ impl Journal {
         if !self.settings.wants(record.event) {
             return;
         }
-        if record.event == AuditEvent::AuthFailed {
+        if record.event.is_sampled() {
             let who = record.ip.map(group).unwrap_or_default();
-            let Some(left_out) = self.sampling.take(now.monotonic, who) else {
+            let Some(left_out) = self.sampling.take(now.monotonic, record.event, who) else {
                 return;
             };
             record.count = (left_out > 0).then_some(left_out);
         }
-        if self.waiting.len() >= MAX_WAITING {
+        if self.held() >= MAX_HELD {
             self.lost += 1;
             return;
         }
-        self.waiting.push_back((now.wall, record));
-        if matches!(self.step, Step::Idle) {
+        self.waiting.push(now.wall, &record);
+        let at = if record.event.is_routine() && self.waiting.size() < ENOUGH {
+            now.monotonic.plus(GATHER)
+        } else {
+            now.monotonic
+        };
+        self.due = Instant::first(self.due, Some(at));
+        self.write_if_due(now, calls);
+    }
+
+    /// Bytes of records that are not on disk.
+    fn held(&self) -> usize {
+        match &self.step {
+            Step::Appending { records, .. } => self.waiting.size() + records.size(),
+            _ => self.waiting.size(),
+        }
+    }
+
+    fn write_if_due(&mut self, now: Now, calls: &mut Calls) {
+        if matches!(self.step, Step::Idle) && self.due.is_some_and(|due| due <= now.monotonic) {
             self.write(now, calls);
         }
     }
@@ -145,12 +170,15 @@ impl Journal {
     pub const fn next_deadline(&self) -> Option<Instant> {
         match &self.step {
             Step::Failed { until, .. } => Some(*until),
-            _ => None,
+            Step::Idle => self.due,
+            // The outcome of what is under way comes first.
+            Step::Reading { .. } | Step::Appending { .. } | Step::Rotating { .. } => None,
         }
     }
 
     /// A deadline passed.
     pub fn on_deadline(&mut self, now: Now, calls: &mut Calls) {
+        self.write_if_due(now, calls);
         if let Step::Failed { until, unread } = self.step
             && until <= now.monotonic
         {
@@ -186,12 +214,14 @@ impl Journal {
                     self.chain = chain;
                     self.size += bytes;
                     self.lost -= lost;
-                    self.write(now, calls);
+                    if self.lost > 0 {
+                        self.due = Some(now.monotonic);
+                    }
+                    self.write_if_due(now, calls);
                 }
                 Err(fault) => {
-                    for record in records.into_iter().rev() {
-                        self.waiting.push_front(record);
-                    }
+                    let came_meanwhile = core::mem::replace(&mut self.waiting, records);
+                    self.waiting.append(&came_meanwhile);
                     // How much of the batch is on disk is not known: the end of the file tells.
                     self.fail(now, reports, alloc::format!("{fault}"), true);
                 }
@@ -238,19 +268,18 @@ impl Journal {
         if self.size >= self.settings.max_bytes && self.size > 0 {
             return self.rotate(calls, self.settings.max_files.saturating_sub(1));
         }
-        let (mut chain, mut out, mut records) = (self.chain.clone(), BytesMut::new(), Vec::new());
+        let (mut chain, mut out) = (self.chain.clone(), BytesMut::new());
         let lost = self.lost;
         if lost > 0 {
             let mut record = AuditRecord::new(AuditEvent::RecordsLost, AuditOutcome::Failed);
             record.count = Some(lost);
-            chain.write(&mut out, now.wall, &record);
+            let mut first = Waiting::default();
+            first.push(now.wall, &record);
+            first.chain(&mut chain, &mut out);
         }
-        while records.len() < MAX_BATCH
-            && let Some((at, record)) = self.waiting.pop_front()
-        {
-            chain.write(&mut out, at, &record);
-            records.push((at, record));
-        }
+        let records = self.waiting.take(MAX_BATCH);
+        self.due = (!self.waiting.is_empty()).then_some(now.monotonic);
+        records.chain(&mut chain, &mut out);
         let bytes = out.len() as u64;
         let append = Effect::Append {
             path: self.settings.path.clone(),

@@ -2,18 +2,19 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
+use core::fmt::{self, Write};
 use core::net::IpAddr;
 
-use serde::Serialize;
+use bytes::{BufMut, BytesMut};
 
 use crate::id::ConnId;
+use crate::json::{write_number, write_string};
 
 /// The most bytes of a text that a peer chose.
 const MAX_PEER_TEXT: usize = 200;
 
 /// What happened. The vocabulary is closed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AuditEvent {
     /// A client's connection was taken on.
     ConnOpen,
@@ -47,6 +48,32 @@ pub enum AuditEvent {
     TokenRotated,
     /// Another provider was chosen.
     ProviderSwitched,
+    /// A code, a refresh token or a client was refused at the relay's token endpoint.
+    TokenRefused,
+    /// A code or refresh token of the relay came a second time: its login ended.
+    TokenReused,
+    /// A login of the relay was ended before its time.
+    LoginEnded,
+    /// A device was registered at the relay.
+    DeviceRegistered,
+    /// A device of the relay got another identity key.
+    IdentityKeyReplaced,
+    /// A device of the relay was removed.
+    DeviceRemoved,
+    /// An agent of the relay connected.
+    AgentConnected,
+    /// An agent of the relay is gone.
+    AgentDisconnected,
+    /// An agent's proof was refused in a handshake of the relay.
+    HandshakeRefused,
+    /// Somebody was invited to a device of the relay.
+    GrantInvited,
+    /// An invitation to a device was accepted.
+    GrantAccepted,
+    /// A grant for a device was taken back.
+    GrantRevoked,
+    /// A grant for a device was given back.
+    GrantLeft,
     /// Draining began.
     DrainStart,
     /// Draining ended.
@@ -61,9 +88,19 @@ pub enum AuditEvent {
     RecordsLost,
 }
 
+impl AuditEvent {
+    /// Whether strangers can cause it as often as they like, so that it is sampled.
+    #[must_use]
+    pub const fn is_sampled(self) -> bool {
+        matches!(
+            self,
+            Self::AuthFailed | Self::TokenRefused | Self::TokenReused | Self::HandshakeRefused
+        )
+    }
+}
+
 /// How it ended. The vocabulary is closed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AuditOutcome {
     /// It was done.
     Ok,
@@ -74,8 +111,7 @@ pub enum AuditOutcome {
 }
 
 /// Where it happened.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Surface {
     /// The operator's WebSocket.
     Ws,
@@ -90,65 +126,48 @@ pub enum Surface {
 }
 
 /// Who a client says it is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ClientName {
     /// Its id.
-    #[serde(serialize_with = "cut")]
     pub id: String,
     /// How it is used.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub mode: Option<String>,
     /// Its version.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub version: Option<String>,
 }
 
 /// One record. The journal adds time, number and chain.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditRecord {
     /// What happened.
     pub event: AuditEvent,
     /// The connection.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "conn")]
     pub conn_id: Option<ConnId>,
     /// The request's id.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub request_id: Option<String>,
     /// The run's id.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub run_id: Option<String>,
     /// The client's address, behind trusted proxies.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     /// The address at the other end of the socket, where it is another.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
     /// The `Origin` field.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub origin: Option<String>,
     /// The `Host` field.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub host: Option<String>,
     /// The `User-Agent` field.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub user_agent: Option<String>,
     /// Where.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub surface: Option<Surface>,
     /// Who, by its own word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientName>,
     /// How it ended.
     pub outcome: AuditOutcome,
     /// Why, or what of: a constant of the code or a checked name; never what a peer wrote in full.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_cow")]
     pub reason: Option<Cow<'static, str>>,
     /// Scheme, host and port of a URL.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_some")]
     pub target: Option<String>,
     /// How many: of records lost, of failures that were left out before this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
 }
 
@@ -207,21 +226,182 @@ fn start(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-fn cut<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(start(text))
+impl AuditEvent {
+    /// Its name in the journal.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ConnOpen => "conn_open",
+            Self::ConnRejected => "conn_rejected",
+            Self::AuthOk => "auth_ok",
+            Self::AuthFailed => "auth_failed",
+            Self::AuthLocked => "auth_locked",
+            Self::ConnClose => "conn_close",
+            Self::Request => "request",
+            Self::ToolInvoke => "tool_invoke",
+            Self::ToolDenied => "tool_denied",
+            Self::SsrfBlocked => "ssrf_blocked",
+            Self::UrlDenied => "url_denied",
+            Self::FetchRejected => "fetch_rejected",
+            Self::ConfigChanged => "config_changed",
+            Self::TokenGenerated => "token_generated",
+            Self::TokenRotated => "token_rotated",
+            Self::ProviderSwitched => "provider_switched",
+            Self::TokenRefused => "token_refused",
+            Self::TokenReused => "token_reused",
+            Self::LoginEnded => "login_ended",
+            Self::DeviceRegistered => "device_registered",
+            Self::IdentityKeyReplaced => "identity_key_replaced",
+            Self::DeviceRemoved => "device_removed",
+            Self::AgentConnected => "agent_connected",
+            Self::AgentDisconnected => "agent_disconnected",
+            Self::HandshakeRefused => "handshake_refused",
+            Self::GrantInvited => "grant_invited",
+            Self::GrantAccepted => "grant_accepted",
+            Self::GrantRevoked => "grant_revoked",
+            Self::GrantLeft => "grant_left",
+            Self::DrainStart => "drain_start",
+            Self::DrainEnd => "drain_end",
+            Self::TurnLost => "turn_lost",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::RecordsLost => "records_lost",
+        }
+    }
+
+    /// Whether it is everyday traffic, of which many records may wait a moment to be written together. Anything that was
+    /// refused, cut short or changed is not.
+    pub(super) const fn is_routine(self) -> bool {
+        matches!(
+            self,
+            Self::ConnOpen
+                | Self::ConnClose
+                | Self::AuthOk
+                | Self::Request
+                | Self::AgentConnected
+                | Self::AgentDisconnected
+        )
+    }
 }
 
-#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
-fn cut_some<S: serde::Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(start(text.as_deref().unwrap_or_default()))
+impl AuditRecord {
+    /// Writes its members in their order, without the braces.
+    pub(super) fn write(&self, out: &mut BytesMut) {
+        out.put_slice(b"\"event\":\"");
+        out.put_slice(self.event.name().as_bytes());
+        out.put_u8(b'"');
+        shown(out, "connId", self.conn_id);
+        text(out, "requestId", self.request_id.as_deref());
+        text(out, "runId", self.run_id.as_deref());
+        shown(out, "ip", self.ip);
+        shown(out, "peer", self.peer);
+        text(out, "origin", self.origin.as_deref());
+        text(out, "host", self.host.as_deref());
+        text(out, "userAgent", self.user_agent.as_deref());
+        let surface = self.surface.map(|surface| match surface {
+            Surface::Ws => "ws",
+            Surface::Control => "control",
+            Surface::Http => "http",
+            Surface::Relay => "relay",
+            Surface::Cli => "cli",
+        });
+        text(out, "surface", surface);
+        if let Some(client) = &self.client {
+            out.put_slice(b",\"client\":{\"id\":");
+            write_string(out, start(&client.id));
+            text(out, "mode", client.mode.as_deref());
+            text(out, "version", client.version.as_deref());
+            out.put_u8(b'}');
+        }
+        let outcome = match self.outcome {
+            AuditOutcome::Ok => "ok",
+            AuditOutcome::Denied => "denied",
+            AuditOutcome::Failed => "failed",
+        };
+        text(out, "outcome", Some(outcome));
+        text(out, "reason", self.reason.as_deref());
+        text(out, "target", self.target.as_deref());
+        if let Some(count) = self.count {
+            key(out, "count");
+            write_number(out, count);
+        }
+    }
 }
 
-#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
-fn cut_cow<S: serde::Serializer>(text: &Option<Cow<'static, str>>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(start(text.as_deref().unwrap_or_default()))
+fn key(out: &mut BytesMut, name: &str) {
+    out.put_slice(b",\"");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\":");
 }
 
-#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
-fn conn<S: serde::Serializer>(id: &Option<ConnId>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&id.unwrap_or(ConnId::FIRST))
+fn text(out: &mut BytesMut, name: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        key(out, name);
+        write_string(out, start(text));
+    }
+}
+
+/// For names and addresses of our own making, in which nothing needs an escape.
+fn shown(out: &mut BytesMut, name: &str, value: Option<impl fmt::Display>) {
+    if let Some(value) = value {
+        key(out, name);
+        // Memory takes whatever it is given.
+        let _ = write!(out, "\"{value}\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn written(record: &AuditRecord) -> String {
+        let mut out = BytesMut::new();
+        record.write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    /// AU-2, AU-5.
+    #[test]
+    fn every_member_in_its_place() {
+        let some = |text: &str| Some(text.to_string());
+        let record = AuditRecord {
+            request_id: some("r1"),
+            run_id: some("run"),
+            ip: Some("192.0.2.7".parse().unwrap()),
+            peer: Some("::1".parse().unwrap()),
+            origin: some("https://a.example"),
+            host: some("b.example"),
+            user_agent: some("say \"hi\"\u{1}\n"),
+            client: Some(ClientName {
+                id: "c".repeat(300),
+                mode: some("cli"),
+                version: None,
+            }),
+            target: some("https://c.example:443"),
+            count: Some(3),
+            ..AuditRecord::new(AuditEvent::FetchRejected, AuditOutcome::Failed)
+                .because("why")
+                .on(ConnId::FIRST, Surface::Ws)
+        };
+        let client = "c".repeat(MAX_PEER_TEXT);
+        let conn = ConnId::FIRST;
+        assert_eq!(
+            written(&record),
+            alloc::format!(
+                r#""event":"fetch_rejected","connId":"{conn}","requestId":"r1","runId":"run","ip":"192.0.2.7","peer":"::1","origin":"https://a.example","host":"b.example","userAgent":"say \"hi\"\u0001\n","surface":"ws","client":{{"id":"{client}","mode":"cli"}},"outcome":"failed","reason":"why","target":"https://c.example:443","count":3"#
+            )
+        );
+    }
+
+    #[test]
+    fn most_members_are_left_out() {
+        let record = AuditRecord::new(AuditEvent::Start, AuditOutcome::Ok);
+        assert_eq!(written(&record), r#""event":"start","outcome":"ok""#);
+    }
+
+    #[test]
+    fn a_cut_leaves_whole_characters() {
+        assert_eq!(start(&"é".repeat(150)).len(), 200);
+        assert_eq!(start(&alloc::format!("a{}", "é".repeat(150))).len(), 199);
+    }
 }

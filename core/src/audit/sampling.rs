@@ -1,9 +1,10 @@
-//! Failed credentials of one address: the first twenty of a minute are recorded, the others counted, and the next one that
+//! What strangers can cause as often as they like, failed credentials above all: of each kind and address the first twenty of a minute are recorded, the others counted, and the next one that
 //! is recorded says how many they were. A guesser does not fill the disk.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+use super::record::AuditEvent;
 use crate::policy::address::AddressGroup;
 use crate::time::Instant;
 
@@ -13,7 +14,7 @@ const PER_WINDOW: u32 = 20;
 const MAX_TRACKED: usize = 4_096;
 
 #[derive(Debug, Default)]
-pub(super) struct Sampling(BTreeMap<Option<AddressGroup>, Sample>);
+pub(super) struct Sampling(BTreeMap<(AuditEvent, Option<AddressGroup>), Sample>);
 
 #[derive(Debug)]
 struct Sample {
@@ -24,7 +25,8 @@ struct Sample {
 
 impl Sampling {
     /// Whether this one is recorded, and how many were left out before it.
-    pub(super) fn take(&mut self, now: Instant, who: Option<AddressGroup>) -> Option<u64> {
+    pub(super) fn take(&mut self, now: Instant, event: AuditEvent, who: Option<AddressGroup>) -> Option<u64> {
+        let who = (event, who);
         if self.0.len() >= MAX_TRACKED && !self.0.contains_key(&who) {
             self.0.clear();
         }
@@ -54,10 +56,17 @@ mod tests {
     fn twenty_a_minute_and_then_the_number_of_the_others() {
         let mut sampling = Sampling::default();
         let at = |seconds: u64| Instant::from_millis(seconds * 1_000);
-        let recorded = (0..100).filter(|_| sampling.take(at(1), None).is_some()).count();
+        let recorded = (0..100)
+            .filter(|_| sampling.take(at(1), AuditEvent::AuthFailed, None).is_some())
+            .count();
         assert_eq!(recorded, 20);
-        assert_eq!(sampling.take(at(60), None), None);
-        assert_eq!(sampling.take(at(61), None), Some(81));
-        assert_eq!(sampling.take(at(61), None), Some(0));
+        assert_eq!(sampling.take(at(60), AuditEvent::AuthFailed, None), None);
+        assert_eq!(sampling.take(at(61), AuditEvent::AuthFailed, None), Some(81));
+        assert_eq!(sampling.take(at(61), AuditEvent::AuthFailed, None), Some(0));
+        assert_eq!(
+            sampling.take(at(1), AuditEvent::TokenReused, None),
+            Some(0),
+            "each kind for itself"
+        );
     }
 }

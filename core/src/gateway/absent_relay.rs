@@ -53,5 +53,7 @@ impl Gateway {
 
     pub(super) fn relay_exchange_event(&mut self, _: Now, _: ExchangeId, _: ExchangeEvent) {}
 
+    pub(super) fn relay_handed(&mut self, _: ConnId, _: &Connection, _: usize) {}
+
     pub(super) fn relay_sent(&mut self, _: Now, _: ConnId, _: usize) {}
 }

@@ -70,6 +70,7 @@ impl Gateway {
         connection.handed_over();
         if !bytes.is_empty() {
             connection.unsent += bytes.len();
+            self.relay_handed(conn, connection, bytes.len());
             self.metrics.bytes.add(1, bytes.len() as u64);
             self.outputs.push_back(Output::Transmit {
                 conn,

@@ -104,6 +104,13 @@ impl Gateway {
             "Runs and tool calls under way.",
             self.work(),
         );
+        let oldest = self.operator.oldest_run();
+        page.one(
+            "portcullis_work_oldest_seconds",
+            "gauge",
+            "Seconds since the run began that has been under way for longest; 0: none is.",
+            oldest.map_or(0, |began| now.monotonic.since(began).as_secs()),
+        );
     }
 
     fn traffic(&self, page: &mut Page) {

@@ -1,5 +1,5 @@
 //! The relay on connections: requests go to it whole, its answers come at once or later, event streams and agents' sockets
-//! begin when it says so. What a request means is the surface's business. Spec: `spec/relay-front.md`.
+//! begin when it says so. What a request means is the surface's business. Spec: `spec/relay.md`.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -448,6 +448,16 @@ impl Gateway {
     /// An exchange that the relay began tells something.
     pub(super) fn relay_exchange_event(&mut self, now: Now, exchange: ExchangeId, event: ExchangeEvent) {
         self.with_relay(now, |relay, cx| relay.exchange_event(cx, exchange, event));
+    }
+
+    /// Bytes for an agent are on their way to its socket.
+    pub(super) fn relay_handed(&mut self, id: ConnId, connection: &Connection, bytes: usize) {
+        if let Stage::WebSocket(stage) = &connection.stage
+            && matches!(stage.session, Session::Agent)
+            && let Some(relay) = &mut self.relay
+        {
+            relay.agent_handed(id, bytes);
+        }
     }
 
     /// The socket of an agent or of a stream took bytes.

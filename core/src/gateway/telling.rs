@@ -20,11 +20,14 @@ pub(super) struct Facts(AuditRecord);
 impl Facts {
     /// A record of these facts.
     pub(super) fn record(&self, event: AuditEvent, outcome: AuditOutcome) -> AuditRecord {
-        AuditRecord {
-            event,
-            outcome,
-            ..self.0.clone()
-        }
+        Self(self.0.clone()).into_record(event, outcome)
+    }
+
+    /// The last record of these facts.
+    pub(super) fn into_record(mut self, event: AuditEvent, outcome: AuditOutcome) -> AuditRecord {
+        self.0.event = event;
+        self.0.outcome = outcome;
+        self.0
     }
 }
 
@@ -66,7 +69,7 @@ impl Gateway {
     ) {
         let facts = self.facts(id, connection, request, Surface::Http);
         let mut record = facts
-            .record(AuditEvent::ConnRejected, AuditOutcome::Denied)
+            .into_record(AuditEvent::ConnRejected, AuditOutcome::Denied)
             .because(reason);
         // Who comes back again and again does not fill the disk.
         let repeats = self.repeats.entry("conn_rejected").or_default();
@@ -89,7 +92,8 @@ impl Gateway {
         };
         if self.settings.records(AuditEvent::ConnClose) {
             let facts = self.facts(id, connection, None, surface);
-            self.audit.push(facts.record(AuditEvent::ConnClose, AuditOutcome::Ok));
+            self.audit
+                .push(facts.into_record(AuditEvent::ConnClose, AuditOutcome::Ok));
         }
     }
 

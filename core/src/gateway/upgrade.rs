@@ -145,7 +145,8 @@ impl Gateway {
     fn operator_session(&mut self, now: Now, id: ConnId, connection: &Connection, request: &Request) -> Session {
         if self.settings.records(AuditEvent::ConnOpen) {
             let facts = self.facts(id, connection, Some(request), Surface::Ws);
-            self.audit.push(facts.record(AuditEvent::ConnOpen, AuditOutcome::Ok));
+            self.audit
+                .push(facts.into_record(AuditEvent::ConnOpen, AuditOutcome::Ok));
         }
         let facts = UpgradeFacts {
             origin: origin::present(request.headers().get("origin")),

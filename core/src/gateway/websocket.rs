@@ -74,6 +74,16 @@ impl Gateway {
                     }
                     continue;
                 }
+                Event::Pong(content) => {
+                    match session {
+                        Session::Control(session) => session.heard(),
+                        Session::Agent => {
+                            self.with_relay(now, |relay, cx| relay.agent_pong(cx, id, content));
+                        }
+                        Session::Operator(_) | Session::Over => {}
+                    }
+                    continue;
+                }
                 Event::Closed => return Read::Over,
                 Event::Failed(fault) => {
                     if let Session::Control(session) = session {

@@ -30,6 +30,8 @@ pub struct RelaySettings {
     pub audience: String,
     /// `ACCESS_TOKEN_TTL_SECONDS`.
     pub access_token_ttl: Duration,
+    /// Ours: the same for agents, which cannot renew theirs while they run (`RELAY_AGENT_TOKEN_TTL_SECONDS`); never less.
+    pub agent_token_ttl: Duration,
     /// `AUTH_CODE_TTL_SECONDS`.
     pub auth_code_ttl: Duration,
     /// `REFRESH_TOKEN_TTL_SECONDS`: restarted by every rotation.
@@ -104,7 +106,7 @@ impl RelayAuth {
     }
 }
 
-/// How much of everything there may be. Spec: `spec/relay.md`, limits.
+/// How much of everything there may be. Spec: `spec/relay.md` RL-7.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RelayLimits {
     /// Devices of one owner.

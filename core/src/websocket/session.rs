@@ -13,8 +13,10 @@ pub enum Event<'a> {
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
-    /// A ping (answered already) or a pong: the peer is there.
+    /// A ping (answered already): the peer is there.
     Alive,
+    /// A pong with this content: the peer is there, and has read what was sent before the ping.
+    Pong(&'a [u8]),
     /// The close handshake is complete, or the peer broke the protocol before it was; flush and close the connection.
     Closed,
     /// The peer broke the protocol; the close frame is written; flush and close the connection.
@@ -83,9 +85,10 @@ impl WebSocket {
             },
             Ok(Some(_)) if state == State::CloseSent => Some(Event::Alive),
             Ok(Some(Frame::Control(opcode, body))) => {
-                if opcode == Opcode::Ping {
-                    send::frame(out, Opcode::Pong, body);
+                if opcode == Opcode::Pong {
+                    return Some(Event::Pong(body));
                 }
+                send::frame(out, Opcode::Pong, body);
                 Some(Event::Alive)
             }
             Ok(Some(Frame::Text(text))) => Some(Event::Text(text)),

@@ -1,7 +1,9 @@
-//! A few threads for short work that waits for the disk or the resolver. A thread starts when work comes and all others
-//! are busy, and ends when it has had none for a while.
+//! Threads for work that waits: for the disk, the resolver, a peer. A thread starts when work comes and all others are
+//! busy, and ends when it has had none for a while, or when enough others have none: making a thread costs more than most
+//! connections do.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +17,10 @@ pub(crate) type Work = Box<dyn FnOnce() + Send>;
 /// Threads that share a queue. Whoever fills the queue bounds it.
 pub(crate) struct Pool {
     name: &'static str,
+    /// Threads at most.
     most: usize,
+    /// Of them, those that may wait for work.
+    spare: usize,
     state: Mutex<State>,
     came: Condvar,
 }
@@ -28,31 +33,52 @@ struct State {
 }
 
 impl Pool {
-    pub(crate) fn new(name: &'static str, most: usize) -> Arc<Self> {
+    pub(crate) fn new(name: &'static str, most: usize, spare: usize) -> Arc<Self> {
         Arc::new(Self {
             name,
             most,
+            spare,
             state: Mutex::default(),
             came: Condvar::new(),
         })
     }
 
-    /// Queues work. Never waits. Gives the work back when there is no thread for it and none can be started.
-    pub(crate) fn run(self: &Arc<Self>, work: Work) -> Result<(), Work> {
+    /// Queues work. Never waits. It fails when there is no thread for it at all and none can be started.
+    pub(crate) fn run(self: &Arc<Self>, work: Work) -> io::Result<()> {
+        self.queue(work, false)
+    }
+
+    /// Begins work that cannot wait for the end of other work. It fails when all threads are busy and none can be started.
+    pub(crate) fn run_now(self: &Arc<Self>, work: Work) -> io::Result<()> {
+        self.queue(work, true)
+    }
+
+    fn queue(self: &Arc<Self>, work: Work, now: bool) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.queue.push_back(work);
-        if state.queue.len() > state.idle && state.threads < self.most {
-            let pool = Arc::clone(self);
-            let builder = thread::Builder::new().name(String::from(self.name)).stack_size(STACK);
-            if builder.spawn(move || pool.work()).is_ok() {
-                state.threads += 1;
-            } else if state.threads == 0 {
-                return state.queue.pop_back().map_or(Ok(()), Err);
+        if state.queue.len() > state.idle {
+            match self.start(&state) {
+                Ok(()) => state.threads += 1,
+                Err(error) if now || state.threads == 0 => {
+                    state.queue.pop_back();
+                    return Err(error);
+                }
+                // Whoever is busy now comes to it.
+                Err(_) => {}
             }
         }
         drop(state);
         self.came.notify_one();
         Ok(())
+    }
+
+    fn start(self: &Arc<Self>, state: &State) -> io::Result<()> {
+        if state.threads >= self.most {
+            return Err(io::Error::other("all threads are busy"));
+        }
+        let pool = Arc::clone(self);
+        let builder = thread::Builder::new().name(String::from(self.name)).stack_size(STACK);
+        builder.spawn(move || pool.work()).map(drop)
     }
 
     fn work(&self) {
@@ -64,6 +90,10 @@ impl Pool {
                 state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
+            if state.idle >= self.spare {
+                state.threads -= 1;
+                return;
+            }
             state.idle += 1;
             let waited = self
                 .came
@@ -74,6 +104,53 @@ impl Pool {
                 state.threads -= 1;
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_is_used_again_and_work_that_cannot_wait_is_refused() {
+        let pool = Pool::new("test", 1, 1);
+        let (tell, told) = mpsc::channel();
+        let work = |hold: mpsc::Receiver<()>| -> Work {
+            let tell = tell.clone();
+            Box::new(move || {
+                tell.send(thread::current().id()).unwrap();
+                let _ = hold.recv();
+            })
+        };
+        let (go, hold) = mpsc::channel();
+        pool.run_now(work(hold)).unwrap();
+        let first = told.recv().unwrap();
+        assert!(pool.run_now(work(mpsc::channel().1)).is_err());
+        pool.run(work(mpsc::channel().1)).unwrap();
+        drop(go);
+        assert_eq!(told.recv().unwrap(), first);
+    }
+
+    #[test]
+    fn threads_beyond_the_spare_ones_end_at_once() {
+        let pool = Pool::new("test", 8, 2);
+        let holds: Vec<_> = (0..8)
+            .map(|_| {
+                let (go, hold) = mpsc::channel::<()>();
+                pool.run_now(Box::new(move || {
+                    let _ = hold.recv();
+                }))
+                .unwrap();
+                go
+            })
+            .collect();
+        assert_eq!(pool.state.lock().unwrap().threads, 8);
+        drop(holds);
+        while pool.state.lock().unwrap().threads > 2 {
+            thread::yield_now();
         }
     }
 }

@@ -83,16 +83,11 @@ fn admit<M: Machine + Send + 'static>(hub: &Arc<Hub<M>>, stream: TcpStream, peer
         log::debug!("a connection from {peer} is closed at once: no thread is left for it");
         return;
     };
-    let started = {
-        let hub = Arc::clone(hub);
-        thread::Builder::new()
-            .name(String::from("reader"))
-            .stack_size(peers::STACK)
-            .spawn(move || {
-                let _alive = alive;
-                peers::accepted(&hub, Socket::Tcp(stream), listener, peer);
-            })
-    };
+    let back = Arc::clone(hub);
+    let started = hub.pools.readers.run_now(Box::new(move || {
+        let _alive = alive;
+        peers::accepted(&back, Socket::Tcp(stream), listener, peer);
+    }));
     if let Err(error) = started {
         log::warn!("a connection from {peer} is closed at once: {error}");
         thread::sleep(BACK_OFF);

@@ -119,5 +119,7 @@ pub fn serve<M: Machine + Send + 'static>(machine: M, listeners: Vec<TcpListener
     hub.end();
     hub.accepters.wait_for_none(FAREWELL);
     hub.threads.wait_for_none(FAREWELL);
-    served
+    // Whoever still holds the store may do so for longer than the process lives.
+    let settled = hub.host.store.settle().map_err(crate::store::unsettled);
+    served.and(settled)
 }

@@ -15,8 +15,13 @@ use crate::effects::fault::fault;
 use crate::effects::pool::{Pool, Work};
 use crate::effects::{files, resolve, signature, spawn};
 
-/// The threads for short work. Names and files have their own, so that a slow resolver holds up no file.
+/// Readers that wait for the next connection.
+const SPARE_READERS: usize = 32;
+
+/// The threads. Names and files have their own, so that a slow resolver holds up no file.
 pub(super) struct Pools {
+    /// For accepted connections; whoever fills it bounds it.
+    pub(super) readers: Arc<Pool>,
     files: Arc<Pool>,
     names: Arc<Pool>,
 }
@@ -24,8 +29,9 @@ pub(super) struct Pools {
 impl Pools {
     pub(super) fn new() -> Self {
         Self {
-            files: Pool::new("files", 4),
-            names: Pool::new("names", 8),
+            readers: Pool::new("reader", usize::MAX, SPARE_READERS),
+            files: Pool::new("files", 4, 4),
+            names: Pool::new("names", 8, 8),
         }
     }
 }
@@ -92,7 +98,7 @@ fn in_pool<M: Machine + Send + 'static>(
 ) -> Result<(), String> {
     let back = Arc::clone(hub);
     let work: Work = Box::new(move || back.completed(effect, run()));
-    pool.run(work).map_err(|_| String::from("no thread is left"))
+    pool.run(work).map_err(|error| format!("no thread is left: {error}"))
 }
 
 fn on_thread<M: Machine + Send + 'static>(

@@ -145,6 +145,18 @@ impl SettingsFile {
         Ok(shown)
     }
 
+    /// Whether another text than `text` stands at a path, written out: not as the name of a variable.
+    #[must_use]
+    pub fn has_other_text(&self, path: &ConfigPath, text: &str) -> bool {
+        let written = path
+            .segments
+            .iter()
+            .try_fold(&self.value, |value, segment| value.get(segment));
+        written
+            .and_then(Value::as_str)
+            .is_some_and(|written| !written.contains("${") && written.trim() != text)
+    }
+
     /// Puts a value at a path; objects and lists on the way are made.
     ///
     /// # Errors

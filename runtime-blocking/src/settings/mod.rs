@@ -133,6 +133,8 @@ pub(crate) fn load_text(sources: &Sources<'_>, fresh_token: Secret, text: Option
     let mut draft = Draft::new(paths::home(&environment));
     let state_dir = paths::state_dir(flags.state_dir.as_deref(), &environment, sources.working_dir);
     let file = paths::settings_file(sources.file, &environment, state_dir.as_deref(), sources.working_dir);
+    // A text that is to become the file is judged also where there is no file yet.
+    let file = file.or_else(|| Some((text.and(state_dir.as_ref())?.join(paths::SETTINGS_FILE), false)));
     let before = problems.len();
     if let Some((path, _)) = &file {
         match text {
@@ -210,6 +212,16 @@ pub fn settings_file(sources: &Sources<'_>) -> Result<PathBuf, Problems> {
             "neither it nor HOME is set: name the settings file",
         )])),
     }
+}
+
+/// The state folder that these sources name, as it is written: it may be a link.
+#[must_use]
+pub fn written_state_dir(sources: &Sources<'_>) -> Option<PathBuf> {
+    let flags = sources.flags;
+    let environment = sources
+        .environment
+        .with_files(flags.env_file.as_deref(), sources.working_dir, &mut Vec::new());
+    paths::written_state_dir(flags.state_dir.as_deref(), &environment, sources.working_dir)
 }
 
 /// The token in the token file of the state folder that these sources name, if there is one that can be read.

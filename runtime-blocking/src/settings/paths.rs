@@ -44,10 +44,15 @@ pub(crate) fn real(path: &Path) -> PathBuf {
 /// The state folder: the flag, `PORTCULLIS_STATE_DIR`, `OPENCLAW_STATE_DIR`, `$XDG_STATE_HOME/portcullis`,
 /// `~/.local/state/portcullis`.
 pub(crate) fn state_dir(flag: Option<&str>, environment: &Environment, working_dir: &Path) -> Option<PathBuf> {
+    written_state_dir(flag, environment, working_dir).map(|folder| real(&folder))
+}
+
+/// The same as it is written: it may be a link.
+pub(crate) fn written_state_dir(flag: Option<&str>, environment: &Environment, working_dir: &Path) -> Option<PathBuf> {
     let home = home(environment);
     let named = || environment.first(&STATE_VARIABLES).map(|(_, written)| written);
     if let Some(written) = flag.or_else(named) {
-        return Some(real(&absolute(written, working_dir, home.as_deref())));
+        return Some(absolute(written, working_dir, home.as_deref()));
     }
     // The XDG specification has relative paths ignored.
     let xdg = environment
@@ -55,7 +60,7 @@ pub(crate) fn state_dir(flag: Option<&str>, environment: &Environment, working_d
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
     xdg.or_else(|| home.map(|home| home.join(".local/state")))
-        .map(|folder| real(&folder.join("portcullis")))
+        .map(|folder| folder.join("portcullis"))
 }
 
 /// The user's home folder: `OPENCLAW_HOME`, else `HOME`.

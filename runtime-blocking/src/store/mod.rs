@@ -18,7 +18,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use portcullis_core::effect::{Fault, FaultKind, Outcome};
-use portcullis_core::store::Batch;
+use portcullis_core::store::{Batch, Durability};
 use portcullis_core::time::UnixMillis;
 
 use self::backend::{Backend, Memory};
@@ -128,6 +128,25 @@ impl Store {
             .recv()
             .unwrap_or_else(|_| Err(fault(FaultKind::Unavailable, "the store has ended")))
     }
+
+    /// Waits until everything that was submitted is on disk, also what is lazy. The last handle's end does the same, but who
+    /// holds that one when threads still run is not known. Never call it from a `done` of [`Self::submit`].
+    ///
+    /// # Errors
+    /// Why it is not there.
+    pub fn settle(&self) -> Result<(), Fault> {
+        let batch = Batch {
+            ops: Vec::new(),
+            durability: Durability::Durable,
+        };
+        self.apply(batch).map(drop)
+    }
+}
+
+/// What a runtime says when [`Store::settle`] failed at its end.
+#[must_use]
+pub fn unsettled(fault: Fault) -> std::io::Error {
+    std::io::Error::other(format!("what was written last is not on disk: {fault}"))
 }
 
 impl Drop for Inner {

@@ -167,6 +167,19 @@ fn durable_and_lazy_records_outlive_the_handle_and_volatile_ones_do_not() {
 }
 
 #[test]
+fn what_is_lazy_is_on_disk_once_the_store_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, crashed) = (folder.path().join("store.redb"), folder.path().join("crashed.redb"));
+    let store = Store::open(&path).unwrap();
+    write(&store, Durability::Lazy, "lazy", "v");
+    store.settle().unwrap();
+    std::fs::copy(&path, &crashed).unwrap();
+    let after = Store::open(&crashed).unwrap();
+    assert_eq!(read(&after, "lazy").unwrap().value, &b"v"[..]);
+    Store::memory().settle().unwrap();
+}
+
+#[test]
 fn a_crash_takes_no_acknowledged_record_and_no_version_is_used_again() {
     let folder = tempfile::tempdir().unwrap();
     let (path, crashed) = (folder.path().join("store.redb"), folder.path().join("crashed.redb"));

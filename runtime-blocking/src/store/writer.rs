@@ -80,7 +80,8 @@ fn commit_group<B: Backend>(
     for Job { batch, done } in group {
         let (outcome, wrote_now) = engine.apply(&batch, clock());
         wrote |= wrote_now;
-        must_sync |= wrote_now && batch.durability == Durability::Durable;
+        // An empty durable batch asks for what came before it.
+        must_sync |= batch.durability == Durability::Durable && (wrote_now || batch.ops.is_empty());
         if must_sync {
             held.push((done, outcome));
         } else {

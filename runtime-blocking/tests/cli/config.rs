@@ -109,6 +109,9 @@ fn values_are_set_shown_and_taken_out() {
 #[test]
 fn a_change_that_would_be_a_mistake_is_not_written() {
     let home = Home::new();
+    // Also where there is no file yet.
+    is(&home.run(&["config", "set", "gateway.prot", "1"]), 1, "");
+    assert!(!home.file().exists());
     home.run(&["config", "set", "gateway.port", "18790"]);
     let before = std::fs::read_to_string(home.file()).unwrap();
     for (line, told) in [

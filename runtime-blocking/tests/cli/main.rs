@@ -16,4 +16,5 @@ mod control_binary;
 mod fake_gateway;
 mod gateway;
 mod process;
+mod relay;
 mod remote;

@@ -49,7 +49,7 @@ pub(super) fn idle(plan: &Plan) -> Result<Vec<Measurement>, String> {
 
 fn with_relay(plan: &Plan, work: impl FnOnce(&Child) -> Result<Measurement, String>) -> Result<Measurement, String> {
     let environment = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut child = Child::start_relay(&plan.gateway, environment.into())?;
+    let mut child = Child::relay(&plan.gateway, environment.into())?;
     setup::ready(child.address()).map_err(|why| child.explain(&why))?;
     metered(&mut child, work)
 }

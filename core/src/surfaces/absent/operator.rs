@@ -121,6 +121,12 @@ impl Operator {
         0
     }
 
+    /// There is no run.
+    #[must_use]
+    pub const fn oldest_run(&self) -> Option<Instant> {
+        None
+    }
+
     /// Whoever should come here after all is closed.
     pub fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId, _: UpgradeFacts<'_>) -> Session {
         cx.outbox

@@ -63,6 +63,10 @@ impl Relay {
     }
 
     /// No agent speaks.
+    pub fn agent_pong(&mut self, _cx: &mut Context<'_>, _conn: ConnId, _content: &[u8]) {
+        match *self {}
+    }
+
     pub fn agent_message(&mut self, _cx: &mut Context<'_>, _conn: ConnId, _text: &str) {
         match *self {}
     }

@@ -109,6 +109,7 @@ pub(super) fn judge(
     let instance = params.instance_id.as_deref().unwrap_or("unknown");
     let ready = Ready {
         identity: digest(&[params.client_id.as_bytes(), instance.as_bytes(), token.as_bytes()]),
+        ip: awaiting.client.address(),
         scopes: match &params.dialect {
             // The dialect has said already what is granted.
             Some(_) => params.scopes,

@@ -3,10 +3,12 @@
 //! It never sees a socket: messages come in as text, answers go out through the outbox. Spec: `spec/operator.md`.
 
 mod connect;
+mod context;
 mod dialect;
 mod handshake;
 mod inputs;
 mod params;
+mod requests;
 mod roots;
 mod runs;
 mod scope;
@@ -17,98 +19,27 @@ mod wire;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use serde_json::value::RawValue;
-
-use params::RunParams;
+pub use context::{Context, UpgradeFacts};
 use roots::Roots;
 use runs::{Index, RunKey, Runs, Sweep};
-use scope::{METHODS, Method};
 pub use session::Session;
-use session::{Awaiting, Ready, Stage};
-use wire::{Challenge, RequestFrame, Tick, Waiter, write_error, write_event, write_ok};
+use session::{Awaiting, Stage};
+use wire::{Challenge, Tick, Waiter, write_error, write_event, write_ok};
 pub use wire::{ErrorCode, PROTOCOL, WireError};
 
-use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
-use crate::auth::Authenticator;
 use crate::calls::{Calls, Owner};
 use crate::effect::{Completion, Effect, Outcome, Progress, first_reply};
-use crate::fetch::{FetchContext, FetchFault, Fetched, Fetches};
+use crate::fetch::{FetchFault, Fetched};
 use crate::id::{ConnId, EffectId, FetchId};
 use crate::json::write_value;
-use crate::limits::throttle::RefusalLimits;
 use crate::machine::Peer;
-use crate::metrics::Metrics;
-use crate::outbound::Exchanges;
-use crate::outbox::Outbox;
-use crate::policy::forwarded::Client;
-use crate::providers::{ProviderContext, Providers};
-use crate::queries::{Advance, AgentList, Health, HistoryParams, ListParams, Queries, QueryKey, Refused};
-use crate::random::Random;
+use crate::queries::{Advance, Health, Queries, QueryKey, Refused};
 use crate::report::Report;
-use crate::settings::{Agent, Settings};
+use crate::settings::Settings;
 use crate::store::{Batch, Durability, Op, Reply};
 use crate::time::{Instant, Now};
-use crate::websocket::CloseCode;
-
-/// What the surface may use while it handles one input.
-pub struct Context<'a> {
-    /// The time.
-    pub now: Now,
-    /// The settings in force.
-    pub settings: &'a Arc<Settings>,
-    /// Randomness.
-    pub random: &'a mut Random,
-    /// The lock on the door.
-    pub auth: &'a mut Authenticator,
-    /// Where answers go.
-    pub outbox: &'a mut Outbox,
-    /// Where effects are started.
-    pub calls: &'a mut Calls,
-    /// Where URLs are fetched.
-    pub fetches: &'a mut Fetches,
-    /// Where requests to other servers go.
-    pub exchanges: &'a mut Exchanges,
-    /// Where facts for the log go.
-    pub reports: &'a mut Vec<Report>,
-    /// Where records for the journal go.
-    pub audit: &'a mut Vec<AuditRecord>,
-    /// What is counted.
-    pub metrics: &'a mut Metrics,
-    /// Who answers for agents that are providers.
-    pub providers: &'a mut Providers,
-}
-
-impl Context<'_> {
-    /// The providers and what they may use.
-    fn providers(&mut self) -> (&mut Providers, ProviderContext<'_>) {
-        let context = ProviderContext {
-            now: self.now,
-            settings: &self.settings.providers,
-            random: self.random,
-            calls: self.calls,
-            exchanges: self.exchanges,
-        };
-        (self.providers, context)
-    }
-}
-
-/// What an upgraded request told about its sender.
-#[derive(Clone, Copy, Debug)]
-pub struct UpgradeFacts<'a> {
-    /// The `Origin` header.
-    pub origin: Option<&'a str>,
-    /// The `Host` header.
-    pub host: Option<&'a str>,
-    /// When the connection was opened.
-    pub connected_at: crate::time::UnixMillis,
-    /// Who asks.
-    pub client: Client,
-    /// A trusted proxy named a user whom the settings let in without a token.
-    pub vouched_for: bool,
-}
 
 /// The operator surface: what all its connections share.
 #[derive(Debug)]
@@ -225,6 +156,12 @@ impl Operator {
         self.runs.len()
     }
 
+    /// When the run that has been under way for longest began.
+    #[must_use]
+    pub fn oldest_run(&self) -> Option<Instant> {
+        self.runs.oldest()
+    }
+
     /// A connection was upgraded: the challenge goes out.
     pub fn opened(&mut self, cx: &mut Context<'_>, conn: ConnId, facts: UpgradeFacts<'_>) -> Session {
         let awaiting = Awaiting {
@@ -303,108 +240,6 @@ impl Operator {
                 }
             },
         }
-    }
-
-    /// The checks of section 5, in their order.
-    fn request(&mut self, cx: &mut Context<'_>, conn: ConnId, session: &mut Session, text: &str) {
-        let traced = session.speaks_dialect();
-        let frame = match RequestFrame::parse(text, traced) {
-            Ok(frame) => frame,
-            Err(reason) => return refuse(cx, conn, session, "invalid", &WireError::invalid(reason)),
-        };
-        let method = Method::parse(&frame.method);
-        let answered = self.judge_request(cx, conn, session, method, &frame);
-        count_request(cx, conn, &frame.id, method, &answered);
-        match answered {
-            Ok(()) => {}
-            Err(error) if error.code == ErrorCode::Unavailable => {
-                cx.outbox.text(conn, |out| write_error(out, &frame.id, &error));
-            }
-            Err(error) => refuse(cx, conn, session, &frame.id, &error),
-        }
-    }
-
-    fn judge_request(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: ConnId,
-        session: &mut Session,
-        method: Option<Method>,
-        frame: &RequestFrame<'_>,
-    ) -> Result<(), WireError> {
-        let now = cx.now.monotonic;
-        let Stage::Ready(ready) = &mut session.stage else {
-            return Ok(());
-        };
-        if let Err(wait) = ready.requests.admit(now, cx.settings.gateway.rate_limit_per_minute) {
-            return Err(WireError::new(ErrorCode::RateLimited, "rate limit exceeded").retry_after(wait));
-        }
-        let method = method.ok_or_else(|| WireError::invalid(alloc::format!("unknown method: {}", frame.method)))?;
-        if !ready.scopes.allow(method) {
-            return Err(WireError::new(ErrorCode::Forbidden, "missing scope"));
-        }
-        if ready.in_flight >= cx.settings.gateway.max_in_flight && method.is_deferred() {
-            let pause = core::time::Duration::from_millis(100);
-            session.not_before = now.plus(pause);
-            return Err(WireError::new(ErrorCode::RateLimited, "too many requests in flight").retry_after(pause));
-        }
-        self.call(cx, conn, ready, method, frame)?;
-        ready.in_flight += u32::from(method.is_deferred());
-        Ok(())
-    }
-
-    /// The table of methods. `Ok`: it is answered, or (a deferred method) will be.
-    fn call(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: ConnId,
-        ready: &Ready,
-        method: Method,
-        frame: &RequestFrame<'_>,
-    ) -> Result<(), WireError> {
-        let params: Option<&RawValue> = frame.params;
-        let waiter = || Waiter {
-            conn,
-            id: frame.id.clone().into_owned(),
-        };
-        match method {
-            Method::Health => {
-                let (health, connected_at, wall) = (&mut self.health, ready.connected_at, cx.now.wall);
-                cx.outbox.text(conn, |out| {
-                    write_ok(out, &frame.id, |out| health.write(out, connected_at, wall))
-                });
-            }
-            Method::AgentList => {
-                let agents = AgentList::of(&cx.settings.agents);
-                cx.outbox
-                    .text(conn, |out| write_ok(out, &frame.id, |out| write_value(out, &agents)));
-            }
-            Method::AgentRun => {
-                let params = RunParams::parse(params).map_err(WireError::invalid)?;
-                self.run(cx, conn, ready.identity, frame.id.clone().into_owned(), params)?;
-            }
-            Method::AgentCancel => {
-                let run_id = params::cancel(params).map_err(WireError::invalid)?;
-                let cancelled = self.cancel_run(cx, conn, &ready.identity, ready.scopes.is_admin(), &run_id);
-                let payload = Cancelled {
-                    run_id: &run_id,
-                    cancelled,
-                };
-                cx.outbox
-                    .text(conn, |out| write_ok(out, &frame.id, |out| write_value(out, &payload)));
-            }
-            Method::SessionList => {
-                let params = ListParams::parse(params).map_err(WireError::invalid)?;
-                let query = self.queries.list(cx.settings, waiter(), params)?;
-                self.ask(cx, query);
-            }
-            Method::SessionHistory => {
-                let params = HistoryParams::parse(params).map_err(WireError::invalid)?;
-                let query = self.queries.history(cx.settings, waiter(), params)?;
-                self.ask(cx, query);
-            }
-        }
-        Ok(())
     }
 
     /// It is time for a client's `tick`.
@@ -527,24 +362,6 @@ impl Operator {
     }
 }
 
-impl Context<'_> {
-    fn fetching(&mut self) -> (&mut Fetches, FetchContext<'_>) {
-        let context = FetchContext {
-            now: self.now,
-            settings: &self.settings.fetch,
-            calls: self.calls,
-            exchanges: self.exchanges,
-        };
-        (self.fetches, context)
-    }
-}
-
-/// The agent that a request means.
-fn find_agent<'a>(cx: &Context<'a>, id: Option<&str>) -> Result<&'a Agent, WireError> {
-    let settings: &'a Settings = cx.settings;
-    settings.agents.find(id).ok_or_else(|| Refused::no_agent(id).into())
-}
-
 impl From<Refused> for WireError {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -562,60 +379,4 @@ fn refuse_handshake(cx: &mut Context<'_>, conn: ConnId, refused: &handshake::Ref
         .text(conn, |out| write_error(out, &refused.id, &refused.error));
     let (code, reason) = refused.close.clone();
     cx.outbox.close(conn, code, reason);
-}
-
-/// Counts a request, and puts it into the journal where the settings want that.
-fn count_request(
-    cx: &mut Context<'_>,
-    conn: ConnId,
-    id: &str,
-    method: Option<Method>,
-    answered: &Result<(), WireError>,
-) {
-    let label = method.map_or(METHODS.len(), |method| method as usize);
-    let outcome = match answered {
-        Ok(()) => usize::from(method.is_some_and(Method::is_deferred)),
-        Err(error) => 2 + error.code as usize,
-    };
-    if let Some(counters) = cx.metrics.operator_requests.get_mut(label) {
-        counters.add(outcome, 1);
-    }
-    if cx.settings.records(AuditEvent::Request) {
-        let done = match answered {
-            Ok(()) => AuditOutcome::Ok,
-            Err(error) if error.code == ErrorCode::Unavailable => AuditOutcome::Failed,
-            Err(_) => AuditOutcome::Denied,
-        };
-        let record = AuditRecord {
-            request_id: Some(String::from(id)),
-            ..AuditRecord::new(AuditEvent::Request, done).on(conn, Surface::Ws)
-        };
-        cx.audit
-            .push(record.because(METHODS.get(label).copied().unwrap_or("other")));
-    }
-}
-
-/// Answers a request that is refused, and counts it.
-fn refuse(cx: &mut Context<'_>, conn: ConnId, session: &mut Session, id: &str, error: &WireError) {
-    cx.outbox.text(conn, |out| write_error(out, id, error));
-    let gateway = &cx.settings.gateway;
-    let limits = RefusalLimits {
-        burst: gateway.refusal_burst,
-        per_second: gateway.refusals_per_second,
-        per_minute: gateway.max_refused_per_minute,
-    };
-    if session.refusals.is_none() {
-        let reason = error.message.chars().take(200).collect();
-        cx.reports.push(Report::Refused { conn, reason });
-    }
-    if !session.refuse(cx.now.monotonic, limits) {
-        cx.outbox.close(conn, CloseCode::POLICY, "too many refused requests");
-    }
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Cancelled<'a> {
-    run_id: &'a str,
-    cancelled: bool,
 }

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::net::IpAddr;
 
 use super::scope::Scopes;
 use crate::limits::throttle::{RefusalLimits, Refusals, Verdict};
@@ -47,6 +48,8 @@ pub(super) struct Awaiting {
 pub(super) struct Ready {
     /// Whose idempotency keys these are: a digest of client id, instance id and token.
     pub(super) identity: [u8; 32],
+    /// The client's address, for the journal.
+    pub(super) ip: Option<IpAddr>,
     pub(super) scopes: Scopes,
     pub(super) connected_at: UnixMillis,
     /// The version of the OpenClaw dialect, where the client speaks that.

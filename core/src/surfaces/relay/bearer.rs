@@ -1,6 +1,6 @@
 //! Access tokens as they come with requests: found in the `Authorization` field, and remembered once they were found good, so
 //! that a signature is checked once for each token and not for each request. It keeps no token, only what it says under its
-//! hash, and it never decides whether a token is good. Spec: `spec/relay-front.md` section 4.
+//! hash, and it never decides whether a token is good. Spec: `spec/relay.md` section 4.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;

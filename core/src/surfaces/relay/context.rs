@@ -1,12 +1,15 @@
-//! What a part of the relay may use while it handles one input. It holds borrowed things only and does nothing.
+//! What a part of the relay may use while it handles one input. It holds borrowed things only and decides nothing.
 
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::ledger::Ledger;
 use super::streams::Streams;
-use crate::audit::AuditRecord;
+use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::calls::Calls;
+use crate::id::ConnId;
 use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::random::Random;
@@ -38,4 +41,18 @@ pub struct RelayContext<'a> {
     pub reports: &'a mut Vec<Report>,
     /// Where records for the audit journal go.
     pub audit: &'a mut Vec<AuditRecord>,
+}
+
+impl RelayContext<'_> {
+    /// Puts a record into the audit journal: what happened on this connection, from this address where it is known.
+    pub fn record(
+        &mut self,
+        event: AuditEvent,
+        outcome: AuditOutcome,
+        (conn, client): (ConnId, Option<IpAddr>),
+        what: impl Into<Cow<'static, str>>,
+    ) {
+        let record = AuditRecord::new(event, outcome).on(conn, Surface::Relay);
+        self.audit.push(record.from_ip(client).because(what));
+    }
 }

@@ -1,5 +1,5 @@
 //! Which pages of other origins may read answers (CORS). It judges the `Origin` field and writes fields; it refuses nothing:
-//! a page that is not listed gets an answer that its browser keeps from it. Spec: `spec/relay-front.md` section 3.
+//! a page that is not listed gets an answer that its browser keeps from it. Spec: `spec/relay.md` section 3.
 
 use alloc::string::{String, ToString};
 

@@ -1,5 +1,5 @@
 //! The sealed part of a session's message: which fields it must have and what they must look like. It cannot read what
-//! is sealed and keeps no sequence numbers. Spec: `spec/relay-sessions.md` section 5.
+//! is sealed and keeps no sequence numbers. Spec: `spec/relay.md` section 19.
 
 use alloc::borrow::Cow;
 

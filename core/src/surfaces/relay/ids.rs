@@ -1,4 +1,4 @@
-//! Names in the relay's protocol, checked once. Spec: `spec/relay.md`, identifiers.
+//! Names in the relay's protocol, checked once. Spec: `spec/relay.md`, RL-17.
 
 use alloc::string::String;
 use core::fmt;

@@ -1,6 +1,6 @@
 //! Every key of the relay, derived from the one that is configured: the pair that signs access tokens, the key of refresh
 //! tokens, the secret of transport tokens, and the uids of demo users. The derivations of the original are kept exactly,
-//! so that tokens outlive a change of the server. Spec: `spec/relay.md`, keys.
+//! so that tokens outlive a change of the server. Spec: `spec/relay.md` section 7.
 
 use alloc::string::String;
 use core::fmt;

@@ -1,5 +1,5 @@
 //! The table of the relay's routes: which path and method belong to which part. A path is looked up as it was sent; what its
-//! variable segments mean is the part's business. Spec: `spec/relay-front.md` section 2, `spec/openapi.yaml`.
+//! variable segments mean is the part's business. Spec: `spec/relay.md` section 2, `spec/openapi.yaml`.
 
 use alloc::string::String;
 

@@ -1,5 +1,5 @@
 //! What the relay tells about itself: its name and paths, whether it lives, whether it takes requests, the figures of a user,
-//! and the description of its interface. It changes nothing. Spec: `spec/relay-front.md` section 5.
+//! and the description of its interface. It changes nothing. Spec: `spec/relay.md` section 5.
 
 use alloc::string::String;
 use alloc::vec::Vec;

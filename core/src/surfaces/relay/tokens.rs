@@ -1,6 +1,6 @@
 //! Access tokens: compact JWS with EdDSA and nothing else. It signs and it judges; it keeps no token and looks at no clock,
 //! and a token's own header never chooses how the token is checked. Whether the login that a token came from still
-//! stands is for `oauth` to say. Spec: `spec/relay.md`, access tokens.
+//! stands is for `oauth` to say. Spec: `spec/relay.md` section 8.
 
 use alloc::string::String;
 use core::fmt;

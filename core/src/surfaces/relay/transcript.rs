@@ -1,5 +1,5 @@
 //! The agent's proof in a handshake: the transcript hash and the Ed25519 signature over it, and which X25519 keys are
-//! keys at all. It keeps nothing and knows no session. Spec: `spec/relay-sessions.md` section 4.
+//! keys at all. It keeps nothing and knows no session. Spec: `spec/relay.md` section 18.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

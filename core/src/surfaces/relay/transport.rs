@@ -1,6 +1,6 @@
 //! Transport tokens: what an agent shows with each frame to prove that the frame belongs to the connection on which it
 //! was told the token. It issues and checks them; what a bad one leads to is decided where frames are read.
-//! Spec: `spec/relay-sessions.md` section 3.
+//! Spec: `spec/relay.md` section 17.
 
 use alloc::string::String;
 use alloc::vec::Vec;

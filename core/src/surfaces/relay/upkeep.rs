@@ -1,5 +1,5 @@
 //! What the relay does besides requests: agents' messages, the outcomes of effects, deadlines, connections that end, and what
-//! one part has to tell another. Answers and events that come later are taken out here. Spec: `spec/relay-front.md` section 6.
+//! one part has to tell another. Answers and events that come later are taken out here. Spec: `spec/relay.md` section 6.
 
 use alloc::string::String;
 
@@ -126,6 +126,17 @@ impl Relay {
         parts.sessions.agent_message(&mut cx, &mut parts.devices, conn, text);
     }
 
+    /// Bytes for an agent are on their way to its socket.
+    pub fn agent_handed(&mut self, conn: ConnId, bytes: usize) {
+        self.parts.sessions.agent_handed(conn, bytes);
+    }
+
+    /// An agent answered a ping.
+    pub fn agent_pong(&mut self, cx: &mut Context<'_>, conn: ConnId, content: &[u8]) {
+        let (parts, mut cx) = self.split(cx);
+        parts.sessions.agent_pong(&mut cx, conn, content);
+    }
+
     /// An agent's socket took bytes.
     pub fn agent_sent(&mut self, cx: &mut Context<'_>, conn: ConnId, bytes: usize) {
         let (parts, mut cx) = self.split(cx);
@@ -197,7 +208,9 @@ impl Relay {
 
     /// The next answer to a request that waits for one.
     pub fn take_answer(&mut self) -> Option<(ConnId, Answer)> {
-        self.ledger.take_answer().or_else(|| self.parts.oauth.take_answer())
+        let Parts { oauth, sessions, .. } = &mut self.parts;
+        let answer = sessions.take_answer().or_else(|| self.ledger.take_answer());
+        answer.or_else(|| oauth.take_answer())
     }
 
     /// The next thing to do for an event stream.

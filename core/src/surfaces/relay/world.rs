@@ -48,13 +48,17 @@ pub(super) struct World {
     ledger: Ledger,
     streams: Streams,
     pub(super) reports: Vec<Report>,
-    audit: Vec<AuditRecord>,
+    pub(super) audit: Vec<AuditRecord>,
     next_conn: u64,
     answers: BTreeMap<ConnId, Answer>,
     heard: BTreeMap<ConnId, String>,
     frames: BTreeMap<ConnId, Vec<String>>,
-    /// Agents whose sockets take what they are sent.
+    /// Whether agents' sockets take what they are sent.
     pub(super) sockets_take: bool,
+    /// Whether agents answer pings.
+    pub(super) agents_pong: bool,
+    /// What agents' sockets have not taken.
+    sockets: BTreeMap<ConnId, BytesMut>,
 }
 
 /// What a request led to.
@@ -114,6 +118,7 @@ pub(super) fn relay_settings() -> RelaySettings {
         access_token_ttl: Duration::from_secs(3_600),
         auth_code_ttl: Duration::from_secs(300),
         refresh_token_ttl: Duration::from_secs(1),
+        agent_token_ttl: Duration::from_secs(86_400),
         refresh_absolute_ttl: Duration::from_secs(1),
         state_backend: "memory".into(),
         auth: RelayAuth::Oidc {
@@ -163,6 +168,8 @@ impl World {
             heard: BTreeMap::new(),
             frames: BTreeMap::new(),
             sockets_take: true,
+            agents_pong: true,
+            sockets: BTreeMap::new(),
         };
         world.settle();
         assert!(world.devices.is_ready() && world.sessions.is_ready());
@@ -178,6 +185,7 @@ impl World {
         self.ledger = Ledger::default();
         self.streams = Streams::default();
         while self.outbox.take().is_some() {}
+        self.sockets.clear();
         self.settle();
     }
 
@@ -221,7 +229,7 @@ impl World {
                 }
             }
             self.take_frames();
-            while let Some((conn, answer)) = self.ledger.take_answer() {
+            while let Some((conn, answer)) = self.sessions.take_answer().or_else(|| self.ledger.take_answer()) {
                 self.answers.insert(conn, answer);
             }
             if !self.disk_works {
@@ -287,14 +295,33 @@ impl World {
 
     fn take_frames(&mut self) {
         while let Some(parcel) = self.outbox.take() {
-            let (conn, length) = (parcel.conn, parcel.bytes.len());
-            let frames = self.frames.entry(conn).or_default();
-            frames.extend(read_frames(parcel.bytes));
+            let conn = parcel.conn;
+            self.sessions.agent_handed(conn, parcel.bytes.len());
+            let socket = self.sockets.entry(conn).or_default();
+            socket.extend_from_slice(&parcel.bytes);
             if let Some((code, reason)) = parcel.close {
+                self.take_from(conn);
+                let frames = self.frames.entry(conn).or_default();
                 frames.push(alloc::format!("close {} {reason}", code.0));
             }
-            if self.sockets_take {
-                self.act(|_, sessions, cx| sessions.agent_sent(cx, conn, length));
+        }
+        if self.sockets_take {
+            for conn in self.sockets.keys().copied().collect::<Vec<_>>() {
+                self.take_from(conn);
+            }
+        }
+    }
+
+    /// An agent's socket takes what waits for it, and the agent reads it; it answers pings.
+    fn take_from(&mut self, conn: ConnId) {
+        let bytes = self.sockets.remove(&conn).unwrap_or_default();
+        let length = bytes.len();
+        let (frames, pings) = read_frames(bytes);
+        self.frames.entry(conn).or_default().extend(frames);
+        self.act(|_, sessions, cx| sessions.agent_sent(cx, conn, length));
+        if self.agents_pong {
+            for ping in pings {
+                self.act(|_, sessions, cx| sessions.agent_pong(cx, conn, &ping));
             }
         }
     }
@@ -409,6 +436,8 @@ impl World {
     }
 
     pub(super) fn agent_leaves(&mut self, conn: ConnId) {
+        // What its socket has not taken is lost with it.
+        self.sockets.remove(&conn);
         self.act(|devices, sessions, cx| sessions.agent_closed(cx, devices, conn));
         self.settle();
     }
@@ -475,10 +504,11 @@ fn headers(fields: &str, body: &str) -> Headers {
     }
 }
 
-fn read_frames(bytes: BytesMut) -> Vec<String> {
-    let mut frames = Vec::new();
+/// The texts and the contents of pings.
+fn read_frames(bytes: BytesMut) -> (Vec<String>, Vec<Vec<u8>>) {
+    let (mut frames, mut pings) = (Vec::new(), Vec::new());
     let mut rest = &bytes[..];
-    while let [_, length, tail @ ..] = rest {
+    while let [first, length, tail @ ..] = rest {
         let (length, tail) = match *length {
             126 => (usize::from(u16::from_be_bytes([tail[0], tail[1]])), &tail[2..]),
             127 => (
@@ -488,8 +518,12 @@ fn read_frames(bytes: BytesMut) -> Vec<String> {
             short => (usize::from(short), tail),
         };
         let (body, after) = tail.split_at(length);
-        frames.push(core::str::from_utf8(body).unwrap().to_string());
+        if *first == 0x89 {
+            pings.push(body.to_vec());
+        } else {
+            frames.push(core::str::from_utf8(body).unwrap().to_string());
+        }
         rest = after;
     }
-    frames
+    (frames, pings)
 }

@@ -13,7 +13,7 @@ use argh::FromArgs;
                AUTH_MODE=oidc PUBLIC_BASE_URL=https://relay.example.com {command_name} --bind 0.0.0.0 --allow-remote",
     note = "It takes the variables of the Commands.com gateway, from the environment and below it from .env in the working directory\n\
             (DOTENV_PATH names another file, - none). JWT_SIGNING_KEY must be there; AUTH_MODE is demo, oidc or firebase.\n\
-            PUBLIC_BASE_URL is how clients reach it. Variables of its own begin with RELAY_; all are in spec/relay-front.md.\n\n\
+            PUBLIC_BASE_URL is how clients reach it. Variables of its own begin with RELAY_; all are in spec/relay.md.\n\n\
             In demo mode everybody is who they say they are: it is for this machine alone, unless --allow-remote says otherwise.\n\n\
             SIGTERM and SIGINT let requests end, then close every connection; a second signal ends it at once. SIGHUP reads the\n\
             .env file and the certificate again.",

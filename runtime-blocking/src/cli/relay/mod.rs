@@ -1,5 +1,5 @@
 //! `relay`: the relay alone on a port of its own, started as its original is: by environment variables and a `.env` file.
-//! Whether it may listen where it is told to is judged here before and after the socket is open. Spec: `spec/relay-front.md`
+//! Whether it may listen where it is told to is judged here before and after the socket is open. Spec: `spec/relay.md`
 //! section 1.
 
 mod command;

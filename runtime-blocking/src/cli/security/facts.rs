@@ -1,6 +1,7 @@
 //! Gathers what the audit looks at: settings, token, files, firewall, the running gateway.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_core::policy::token::Strength;
@@ -28,6 +29,8 @@ pub(super) struct Ground {
     file: Option<SettingsFile>,
     env_file: Option<String>,
     env_token: Option<String>,
+    /// The state folder as it is written, where that is a link.
+    state_link: Option<PathBuf>,
 }
 
 impl Ground {
@@ -45,6 +48,7 @@ impl Ground {
             live: running::live(&loaded.state_dir),
             file,
             env_file: command.env_file.clone(),
+            state_link: settings::written_state_dir(&sources).filter(|folder| folder.is_symlink()),
             env_token: process
                 .environment
                 .first(&TOKEN_VARIABLES)
@@ -78,11 +82,16 @@ impl Ground {
             is_placeholder: matches!(strength, Some(Strength::Placeholder | Strength::Missing)),
             literal_in_config: is_literal(written.as_ref()),
             password_in_config: is_literal(self.written("gateway.auth.password").as_ref()),
-            env_overrides_config: match (&self.env_token, written.as_ref().and_then(Value::as_str)) {
-                (Some(env), Some(written)) => !written.contains("${") && env != written.trim(),
-                _ => false,
-            },
+            env_overrides_config: self.names_other_token(),
         }
+    }
+
+    /// Whether the settings file names another token than the environment.
+    fn names_other_token(&self) -> bool {
+        let (Some(file), Some(token)) = (&self.file, &self.env_token) else {
+            return false;
+        };
+        ConfigPath::parse("gateway.auth.token").is_ok_and(|path| file.has_other_text(&path, token))
     }
 
     fn written(&self, key: &str) -> Option<Value> {
@@ -130,6 +139,7 @@ impl Ground {
             (FileRole::CredentialsDir, state.join("credentials")),
             (FileRole::SessionsStore, state.join("store.redb")),
         ];
+        files.extend(self.state_link.iter().map(|link| (FileRole::StateDir, link.clone())));
         files.extend(self.loaded.file.iter().map(|file| (FileRole::Config, file.clone())));
         files.extend(self.env_file.iter().map(|file| (FileRole::Secret, file.into())));
         files.extend(

@@ -1,5 +1,5 @@
 //! The file of variables beside the relay, read as its original reads it. What is in the environment already stays, even
-//! when it is empty. Nothing in a value is expanded. Spec: `spec/relay-front.md` section 1.
+//! when it is empty. Nothing in a value is expanded. Spec: `spec/relay.md` section 1.
 
 use std::fs::File;
 use std::io::{self, Read};

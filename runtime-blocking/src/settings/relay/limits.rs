@@ -1,4 +1,4 @@
-//! The relay's limits, each a variable of our own. Spec: `spec/relay-front.md` section 1.
+//! The relay's limits, each a variable of our own. Spec: `spec/relay.md` section 1.
 
 use std::time::Duration;
 

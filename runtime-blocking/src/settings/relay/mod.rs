@@ -1,5 +1,5 @@
 //! The relay's settings: environment variables with the names, rules and texts of its original, and a file of variables below
-//! them. Variables of our own begin with `RELAY_`. It opens no socket. Spec: `spec/relay-front.md` section 1.
+//! them. Variables of our own begin with `RELAY_`. It opens no socket. Spec: `spec/relay.md` section 1.
 
 mod dotenv;
 mod limits;
@@ -174,6 +174,7 @@ fn relay(values: &Values<'_>) -> Result<RelaySettings, String> {
         signing_key: Secret::new(signing_key.to_owned()),
         audience: values.text_or("JWT_AUDIENCE", "commands-gateway"),
         access_token_ttl: values.seconds("ACCESS_TOKEN_TTL_SECONDS", 3_600),
+        agent_token_ttl: values.seconds("RELAY_AGENT_TOKEN_TTL_SECONDS", 2_592_000),
         auth_code_ttl: values.seconds("AUTH_CODE_TTL_SECONDS", 300),
         refresh_token_ttl: values.seconds("REFRESH_TOKEN_TTL_SECONDS", 2_592_000),
         refresh_absolute_ttl: values.seconds("RELAY_REFRESH_ABSOLUTE_TTL_SECONDS", 31_536_000),

@@ -1,4 +1,4 @@
-//! What the relay's variables mean, and what a start fails with. Proves `spec/relay-front.md` section 1.
+//! What the relay's variables mean, and what a start fails with. Proves `spec/relay.md` section 1.
 
 use super::*;
 

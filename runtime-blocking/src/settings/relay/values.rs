@@ -1,5 +1,5 @@
 //! How values of the relay's variables are read: blanks around them do not count, an empty value is none, and what cannot be
-//! read means the default, as in the original. It knows no variable by name. Spec: `spec/relay-front.md` section 1.
+//! read means the default, as in the original. It knows no variable by name. Spec: `spec/relay.md` section 1.
 
 use std::time::Duration;
 

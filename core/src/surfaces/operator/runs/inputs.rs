@@ -245,7 +245,7 @@ fn invalid(fault: &FetchFault) -> WireError {
 
 /// Tells the journal why a run's input was not taken.
 fn tell_fault(cx: &mut Context<'_>, run: &Run, fault: &FetchFault) {
-    let mut record = fault.audit().on(run.caller, Surface::Ws);
+    let mut record = fault.audit().on(run.caller, Surface::Ws).from_ip(run.ip);
     record.run_id = Some(run.run_id.clone());
     cx.audit.push(record);
 }

@@ -23,6 +23,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use core::net::IpAddr;
+
 use bytes::Bytes;
 
 use index::IdempotencyKey;
@@ -69,6 +71,8 @@ struct Run {
     identity: [u8; 32],
     /// Where the output is streamed: the connection that asked first.
     caller: ConnId,
+    /// Its client's address.
+    ip: Option<IpAddr>,
     /// The frame id of the first request.
     run_id: String,
     /// Whom to answer.
@@ -157,6 +161,11 @@ impl Runs {
     /// How many runs are under way, waiting ones included.
     pub(super) fn len(&self) -> usize {
         self.live.len()
+    }
+
+    /// When the run that has been under way for longest began.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.live.values().map(|run| run.started.monotonic).min()
     }
 
     /// The runs under way: their ids and agents.

@@ -2,15 +2,17 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::{Flow, IdempotencyKey, Run, RunKey, Step};
 use crate::effect::{Completion, Effect, Outcome};
 use crate::id::ConnId;
 use crate::store::{Batch, Durability, Op, Reply, StoreReply};
+use crate::surfaces::operator::context::find_agent;
 use crate::surfaces::operator::params::RunParams;
 use crate::surfaces::operator::wire::{ErrorCode, Waiter, WireError};
-use crate::surfaces::operator::{Context, Operator, find_agent, shutdown};
+use crate::surfaces::operator::{Context, Operator, shutdown};
 
 /// The most requests that wait for one run: a client that asks again and again for the same thing adds no more.
 const MAX_WAITERS: usize = 1_024;
@@ -24,7 +26,7 @@ impl Operator {
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        identity: [u8; 32],
+        (identity, ip): ([u8; 32], Option<IpAddr>),
         id: String,
         params: RunParams,
     ) -> Result<(), WireError> {
@@ -63,6 +65,7 @@ impl Operator {
             params_digest,
             identity,
             caller: conn,
+            ip,
             run_id: id,
             waiters: alloc::vec![waiter],
             params,

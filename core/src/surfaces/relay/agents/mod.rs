@@ -1,6 +1,7 @@
 //! Agents' connections: one for each device, how many an owner has, what each has been sent, and when each was heard last.
-//! It knows frames that concern a connection, none that concern a session. Spec: `spec/relay-sessions.md` section 3.
+//! It knows frames that concern a connection, none that concern a session. Spec: `spec/relay.md` section 17.
 
+mod handed;
 mod proof;
 pub(super) mod wire;
 
@@ -8,6 +9,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use core::time::Duration;
 
+pub(super) use handed::{ASK_AFTER, Handed, InFlight};
 pub(super) use proof::{Proof, Shown};
 
 use super::context::RelayContext;
@@ -39,14 +41,18 @@ pub(super) struct Agent {
     pub(super) device: DeviceId,
     pub(super) owner: Uid,
     pub(super) proof: Proof,
-    /// Bytes that the socket has not taken.
-    pub(super) unsent: usize,
+    /// What it was given and has not shown to have.
+    pub(super) flight: InFlight,
+    /// What it has not shown to have is looked at before long.
+    pub(super) is_watched: bool,
     /// Something waits until it takes more.
     pub(super) is_owed: bool,
     pub(super) heard: Instant,
     seen: Instant,
     /// When its access token ends.
     pub(super) until: Instant,
+    /// Its access token came from a login, which ends it when it ends.
+    pub(super) has_login: bool,
     /// When it is looked at next.
     pub(super) due: Instant,
 }
@@ -96,11 +102,13 @@ impl Agents {
             proof: Proof::new(cx.now, secret, device.as_str(), name, cx.relay.transport_token_ttl),
             device: device.clone(),
             owner: owner.clone(),
-            unsent: 0,
+            flight: InFlight::default(),
+            is_watched: false,
             is_owed: false,
             heard: now,
             seen: now,
             until,
+            has_login: false,
             due: now,
         };
         *self.owners.entry(owner).or_default() += 1;
@@ -127,7 +135,7 @@ impl Agents {
     pub(super) fn taking(&self, cx: &RelayContext<'_>, device: &DeviceId) -> Result<ConnId, NotSent> {
         let conn = self.of_device(device).ok_or(NotSent::NotConnected)?;
         let agent = self.open.get(&conn).ok_or(NotSent::NotConnected)?;
-        if agent.unsent > cx.settings.gateway.max_buffered_bytes / 2 || cx.outbox.is_closing(conn) {
+        if !agent.has_room(cx.settings.gateway.max_buffered_bytes / 2) || cx.outbox.is_closing(conn) {
             return Err(NotSent::Stalled);
         }
         Ok(conn)
@@ -156,7 +164,18 @@ impl Agents {
             length = out.len().saturating_sub(before);
         });
         if let Some(agent) = self.open.get_mut(&conn) {
-            agent.unsent += length;
+            agent.flight.wrote(length);
+        }
+    }
+}
+
+impl Agents {
+    /// Sends a message, and keeps it until the agent shows that it has it.
+    pub(super) fn hand(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, handed: Handed) {
+        let room = handed.frame.len() + 8;
+        self.send(cx, conn, room, |out| out.extend_from_slice(&handed.frame));
+        if let Some(agent) = self.open.get_mut(&conn) {
+            agent.flight.push(cx.now.monotonic, handed);
         }
     }
 }
@@ -181,6 +200,11 @@ impl NotSent {
 }
 
 impl Agent {
+    /// Whether it takes what it is sent, as far as this can be told: so many bytes may be on their way.
+    pub(super) fn has_room(&self, max_bytes: usize) -> bool {
+        self.flight.unsent() <= max_bytes && self.flight.has_room(max_bytes)
+    }
+
     /// A frame came; whether the device's presence is to be renewed.
     pub(super) fn heard(&mut self, now: Now) -> bool {
         self.heard = now.monotonic;

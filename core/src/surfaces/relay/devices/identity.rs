@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Device, Devices};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::{Method, Status};
 use crate::settings::RelayAuth;
 use crate::surfaces::relay::body::{self, Unreadable};
@@ -55,6 +56,7 @@ impl Devices {
         let demo = cx.relay.auth == RelayAuth::Demo;
         let now = cx.now.wall;
         let before = self.devices.get(&id).cloned();
+        let who = (request.conn, request.client);
         let mut device = match &before {
             Some(device) if self.owner_match(demo, caller, device) => device.clone(),
             Some(_) => return Err(Answer::error(Status::FORBIDDEN, "you do not own this device")),
@@ -82,10 +84,25 @@ impl Devices {
         }
         device.kept.updated_at = now;
         device.keep(cx.ledger);
+        let whose = alloc::format!("{} of {}", device.id, caller.uid.0);
+        let id = device.id.clone();
+        let old_key = before.as_ref().and_then(|before| before.kept.public_key.as_ref());
+        let is_replaced = old_key.is_some_and(|old| Some(old) != device.kept.public_key.as_ref());
+        if before.is_none() {
+            cx.record(AuditEvent::DeviceRegistered, AuditOutcome::Ok, who, whose);
+        } else if is_replaced {
+            cx.record(AuditEvent::IdentityKeyReplaced, AuditOutcome::Ok, who, whose);
+        }
         if let Some(before) = before {
             self.forget_owner(&before.kept.owner, &before.id);
+            if before.kept.owner != device.kept.owner {
+                self.wake_user(cx, &before.kept.owner);
+            }
         }
         self.insert(device);
+        if is_replaced {
+            self.tell_key(cx, &id);
+        }
         Ok(())
     }
 
@@ -152,6 +169,9 @@ impl Devices {
             _ => return refused(Status::NOT_FOUND, "device not found"),
         }
         if let Some(device) = self.devices.remove(&id) {
+            let whose = alloc::format!("{id} of {}", caller.uid.0);
+            let who = (request.conn, request.client);
+            cx.record(AuditEvent::DeviceRemoved, AuditOutcome::Ok, who, whose);
             device.remove(cx.ledger);
             self.forget_owner(&device.kept.owner, &id);
             let mut concerned = self.shares.device_removed(cx, &id);

@@ -68,7 +68,9 @@ impl Devices {
     /// `GET /gateway/v1/devices/events`.
     pub(super) fn listen(&mut self, cx: &mut RelayContext<'_>, caller: &Caller, conn: ConnId) -> Reply {
         if cx.streams.count(&caller.uid) >= cx.relay.limits.streams_per_user {
-            return Reply::Now(Answer::error(Status::TOO_MANY_REQUESTS, "too many event streams"));
+            return Reply::Now(
+                Answer::error(Status::TOO_MANY_REQUESTS, "too many event streams").with("Retry-After", "30"),
+            );
         }
         self.listeners.remove(conn);
         let mut listener = Listener {
@@ -121,6 +123,33 @@ impl Devices {
         let grantees = self.shares.grantees(cx.now, id);
         for uid in owner.into_iter().chain(grantees) {
             self.wake_user(cx, &uid);
+        }
+    }
+
+    /// A device has another identity key: whoever sees it is told which, beside the state that it has.
+    pub(super) fn tell_key(&mut self, cx: &mut RelayContext<'_>, id: &DeviceId) {
+        let Some(device) = self.devices.get(id) else { return };
+        let mut text = String::from("event: device.identity_key\ndata: {\"at\":\"");
+        text.push_str(&stamp::text(cx.now.wall));
+        text.push_str("\",\"deviceId\":\"");
+        text.push_str(id.as_str());
+        text.push_str("\",\"publicKey\":\"");
+        text.push_str(device.kept.public_key.as_deref().unwrap_or_default());
+        text.push_str("\",\"status\":\"");
+        text.push_str(status(device.is_online(cx.now.monotonic)));
+        text.push_str("\"}\n\n");
+        let owner = device.kept.owner.clone();
+        let users = self.shares.grantees(cx.now, id).into_iter().chain([owner]);
+        let conns: Vec<_> = users
+            .filter_map(|uid| self.listeners.of_user.get(&uid))
+            .flatten()
+            .copied()
+            .collect();
+        for conn in conns {
+            if !cx.streams.push(conn, text.as_bytes()) {
+                cx.streams.end(conn);
+                self.listeners.remove(conn);
+            }
         }
     }
 

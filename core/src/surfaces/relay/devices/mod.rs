@@ -1,6 +1,6 @@
 //! Devices: who owns them, which key is theirs, who may use them, and whether their agents are connected. It knows
-//! nothing about sessions: it is told who connects, and tells whose rights ended. Spec: `spec/relay-sessions.md`
-//! sections 1 and 2.
+//! nothing about sessions: it is told who connects, and tells whose rights ended. Spec: `spec/relay.md`
+//! sections 15 and 16.
 
 mod identity;
 mod listeners;

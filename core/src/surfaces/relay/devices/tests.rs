@@ -1,4 +1,4 @@
-//! Devices in virtual time: `spec/relay-sessions.md` section 1.
+//! Devices in virtual time: `spec/relay.md` section 15.
 
 use alloc::string::{String, ToString};
 

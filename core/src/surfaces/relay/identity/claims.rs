@@ -1,5 +1,5 @@
 //! What an id token must say, and what is taken from it. The claims are judged before the signature is checked and
-//! believed only after it. Spec: `spec/relay.md`, identity.
+//! believed only after it. Spec: `spec/relay.md` section 11.
 
 use alloc::string::String;
 

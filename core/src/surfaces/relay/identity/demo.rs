@@ -1,5 +1,5 @@
 //! Demo mode: users say who they are, and nobody asks further. Good for a machine of one's own and nothing else: the relay
-//! serves it on loopback only, unless it is told otherwise. Spec: `spec/relay.md`, identity.
+//! serves it on loopback only, unless it is told otherwise. Spec: `spec/relay.md` section 11.
 
 use super::{Identity, MAX_EMAIL_CHARS, MAX_NAME_CHARS, MAX_UID_CHARS, Refusal};
 use crate::random::Random;

@@ -45,7 +45,8 @@ pub(super) struct Documents {
     discovery: Option<Discovery>,
     keys: Vec<Jwk>,
     keys_until: Option<Instant>,
-    asked_at: Option<Instant>,
+    /// When the keys were last fetched again because of an unknown id.
+    renewed_at: Option<Instant>,
     under_way: Option<UnderWay>,
     failed_until: Option<Instant>,
 }
@@ -107,7 +108,7 @@ impl Documents {
             discovery: None,
             keys: Vec::new(),
             keys_until: None,
-            asked_at: None,
+            renewed_at: None,
             under_way: None,
             failed_until: None,
         })
@@ -143,7 +144,7 @@ impl Documents {
     /// No key has the id that a token names: the keys are fetched again, unless they were a moment ago.
     pub(super) fn want_newer(&mut self, cx: &mut RelayContext<'_>) -> State {
         let now = cx.now.monotonic;
-        let is_recent = self.asked_at.is_some_and(|at| now < at.plus(REFETCH_EVERY));
+        let is_recent = self.renewed_at.is_some_and(|at| now < at.plus(REFETCH_EVERY));
         if self.under_way.is_some() {
             State::Waiting
         } else if self.failed_until.is_some_and(|until| now < until) {
@@ -151,6 +152,7 @@ impl Documents {
         } else if is_recent {
             State::Ready
         } else {
+            self.renewed_at = Some(now);
             self.fetch(cx)
         }
     }
@@ -180,9 +182,6 @@ impl Documents {
             Ok(place) => place,
             Err(why) => return self.failed(cx, &why),
         };
-        if what == What::Keys {
-            self.asked_at = Some(now);
-        }
         let at = match place {
             Place::Known(addresses) => ask(cx, &url, addresses),
             Place::Name(host) => At::Name(cx.calls.start(Effect::Resolve { host }, Owner::Relay)),

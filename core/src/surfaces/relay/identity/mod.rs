@@ -1,5 +1,5 @@
 //! Who a user is: in demo mode what he says himself, else what an identity provider signed. It tells a user's name; what
-//! that user may do is decided elsewhere. Spec: `spec/relay.md`, identity.
+//! that user may do is decided elsewhere. Spec: `spec/relay.md` section 11.
 
 mod claims;
 pub mod demo;

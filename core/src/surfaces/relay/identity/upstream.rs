@@ -1,5 +1,5 @@
 //! Id tokens of an identity provider, judged: claims, then the key, then the signature. A user waits while the provider's
-//! documents or the check of a signature are under way; how many may wait is bounded. Spec: `spec/relay.md`, identity.
+//! documents or the check of a signature are under way; how many may wait is bounded. Spec: `spec/relay.md` section 11.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;

@@ -1,5 +1,5 @@
 //! One request for an authorization code: what it asks, the checks in their order, and the three ways in which it is
-//! answered (JSON, redirect, page). It keeps nothing and knows no user. Spec: `spec/relay.md`, authorize.
+//! answered (JSON, redirect, page). It keeps nothing and knows no user. Spec: `spec/relay.md` section 10.
 
 use alloc::string::String;
 use core::net::IpAddr;
@@ -120,6 +120,11 @@ impl Ask {
         pkce::check_challenge(&self.challenge, &self.method).map_err(|text| self.refused("invalid_request", &text))?;
         let not = || self.refused("invalid_scope", "device:<id> needs the id of a device");
         scope::grant(&self.scope).ok_or_else(not)
+    }
+
+    /// Whether an agent asks: with a scope that only agents have a use for.
+    pub(super) fn is_agent(&self) -> bool {
+        scope::is_of_agent(&self.client, &self.scope)
     }
 
     /// A person who is shown the login page is told before, not after logging in, that the request is no good.

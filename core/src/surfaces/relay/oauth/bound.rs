@@ -1,6 +1,6 @@
 //! Tokens that are bound to one device: the scope `device:<id>`. An agent that asks for it holds a token that does nothing
 //! but serve that device, so that whoever steals it has not the owner's whole account. The front asks here once for every
-//! request with a good token; ownership is judged elsewhere, as for every other token. Spec: `spec/relay.md`, token.
+//! request with a good token; ownership is judged elsewhere, as for every other token. Spec: `spec/relay.md` section 12.
 
 use crate::http::{Method, Status};
 use crate::json::{Object, string};

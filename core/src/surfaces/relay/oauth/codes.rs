@@ -26,6 +26,9 @@ pub(super) struct Code {
     pub(super) client: String,
     pub(super) redirect_uri: String,
     pub(super) scope: String,
+    /// It was asked for by an agent.
+    #[serde(default)]
+    pub(super) is_agent: bool,
     pub(super) challenge: String,
     pub(super) identity: Identity,
     /// Who told who the user is.
@@ -124,6 +127,7 @@ mod tests {
 
     fn code(uid: &str, expires_at: u64) -> Code {
         Code {
+            is_agent: false,
             client: "c".into(),
             redirect_uri: "r".into(),
             scope: "s".into(),

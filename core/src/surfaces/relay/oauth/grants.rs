@@ -1,7 +1,8 @@
 //! The token endpoint and the end of logins: codes and refresh tokens become access tokens. Each is good once; one that
-//! comes a second time ends its login, because then two hold it. Spec: `spec/relay.md`, token.
+//! comes a second time ends its login, because then two hold it. Spec: `spec/relay.md` section 12.
 
 use alloc::string::String;
+use core::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,9 +14,9 @@ use super::form::Form;
 use super::logins::Login;
 use super::refresh::{self, LoginId};
 use super::{OAuth, pkce, scope, seconds};
-use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
-use crate::settings::RelayAuth;
+use crate::settings::{RelayAuth, RelaySettings};
 use crate::surfaces::relay::context::RelayContext;
 use crate::surfaces::relay::http::{Answer, Reply, Request};
 use crate::surfaces::relay::identity::Identity;
@@ -50,6 +51,10 @@ fn is_client(named: &str, bound: &str) -> bool {
     named.is_empty() || named == bound
 }
 
+fn is_refusal(status: Status) -> bool {
+    status == Status::BAD_REQUEST || status == Status::UNAUTHORIZED
+}
+
 #[derive(Serialize)]
 struct Granted<'a> {
     access_token: &'a str,
@@ -63,12 +68,17 @@ struct Granted<'a> {
 impl OAuth {
     /// `POST /oauth/token`
     pub(super) fn token(&mut self, cx: &mut RelayContext<'_>, request: &Request<'_>, form: &Form) -> Reply {
-        match form.get("grant_type") {
-            "authorization_code" => self.by_code(cx, request, form),
-            "refresh_token" => self.by_refresh_token(cx, request, form),
-            "client_credentials" => self.by_client(cx, form),
-            _ => bad("unsupported grant_type"),
+        let (kind, reply) = match form.get("grant_type") {
+            "authorization_code" => ("code", self.by_code(cx, request, form)),
+            "refresh_token" => ("refresh token", self.by_refresh_token(cx, request, form)),
+            "client_credentials" => ("client", self.by_client(cx, form)),
+            _ => return bad("unsupported grant_type"),
+        };
+        if matches!(&reply, Reply::Now(answer) if is_refusal(answer.status)) {
+            let who = (request.conn, request.client);
+            cx.record(AuditEvent::TokenRefused, AuditOutcome::Denied, who, kind);
         }
+        reply
     }
 
     fn by_code(&mut self, cx: &mut RelayContext<'_>, request: &Request<'_>, form: &Form) -> Reply {
@@ -107,6 +117,7 @@ impl OAuth {
         let login = Login {
             client: code.client,
             scope: code.scope,
+            is_agent: code.is_agent,
             identity: code.identity,
             realm: code.realm,
             code: digest,
@@ -154,7 +165,7 @@ impl OAuth {
     fn give(&mut self, cx: &mut RelayContext<'_>, request: &Request<'_>, id: LoginId, mut login: Login) -> Reply {
         let now = seconds(cx.now);
         let access_until = now
-            .saturating_add(cx.relay.access_token_ttl.as_secs())
+            .saturating_add(self.lifetime(cx.relay, &login).as_secs())
             .min(login.ends_at);
         let refresh_until = now.saturating_add(cx.relay.refresh_token_ttl.as_secs());
         login.refresh_until = refresh_until.min(login.ends_at);
@@ -175,6 +186,16 @@ impl OAuth {
         }
         cx.ledger.answer(cx.now, request.conn, answer);
         Reply::Later
+    }
+
+    /// How long an access token of this login is good: a published agent cannot renew its own while it runs.
+    fn lifetime(&self, relay: &RelaySettings, login: &Login) -> Duration {
+        let usual = relay.access_token_ttl;
+        if login.is_agent {
+            relay.agent_token_ttl.max(usual)
+        } else {
+            usual
+        }
     }
 
     fn by_client(&self, cx: &mut RelayContext<'_>, form: &Form) -> Reply {
@@ -246,11 +267,8 @@ impl OAuth {
         answer: Answer,
     ) -> Reply {
         self.end(cx, login);
-        let record = AuditRecord::new(AuditEvent::AuthFailed, AuditOutcome::Denied)
-            .because(reason)
-            .on(request.conn, Surface::Http)
-            .from_ip(request.client);
-        cx.audit.push(record);
+        let who = (request.conn, request.client);
+        cx.record(AuditEvent::TokenReused, AuditOutcome::Denied, who, reason);
         cx.ledger.answer(cx.now, request.conn, answer);
         Reply::Later
     }
@@ -262,7 +280,7 @@ impl OAuth {
         }
     }
 
-    fn tell_ended(&mut self, login: LoginId) {
+    pub(super) fn tell_ended(&mut self, login: LoginId) {
         // Whoever drives this takes them after every input; one that never does loses the oldest.
         if self.ended.len() >= MAX_UNTOLD {
             self.ended.pop_front();
@@ -286,7 +304,10 @@ impl OAuth {
         if !is_client(form.get("client_id"), &login.client) {
             return invalid_client();
         }
+        let whose = alloc::format!("revoked: login of {}", login.identity.uid);
         self.end(cx, id);
+        let who = (request.conn, request.client);
+        cx.record(AuditEvent::LoginEnded, AuditOutcome::Ok, who, whose);
         cx.ledger.answer(cx.now, request.conn, ok);
         Reply::Later
     }

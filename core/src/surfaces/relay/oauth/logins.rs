@@ -20,6 +20,9 @@ pub(super) const TABLE: &str = "relay_logins";
 pub(super) struct Login {
     pub(super) client: String,
     pub(super) scope: String,
+    /// Its tokens are an agent's.
+    #[serde(default)]
+    pub(super) is_agent: bool,
     pub(super) identity: Identity,
     /// Who told who the user is: a login of another provider, or of demo mode, is good for nothing.
     pub(super) realm: String,
@@ -120,13 +123,16 @@ impl Logins {
         true
     }
 
-    /// Forgets those whose time is over; on disk they go by themselves.
-    pub(super) fn sweep(&mut self, now: u64) {
+    /// Forgets those whose time is over, and tells them; on disk they go by themselves.
+    pub(super) fn sweep(&mut self, now: u64) -> Vec<LoginId> {
+        let mut over = Vec::new();
         while let Some((until, id)) = self.by_expiry.first().copied()
             && until <= now
         {
             self.forget(id);
+            over.push(id);
         }
+        over
     }
 }
 
@@ -139,6 +145,7 @@ mod tests {
         Login {
             client: "c".into(),
             scope: "s".into(),
+            is_agent: false,
             identity: Identity {
                 uid: uid.into(),
                 email: String::new(),
@@ -178,7 +185,7 @@ mod tests {
         logins.put(&mut ledger, id(2), used, 2);
         logins.put(&mut ledger, id(4), login("u", "c4", 10), 2);
         assert!(logins.get(id(3), 9).is_none() && logins.get(id(2), 9).is_some());
-        logins.sweep(50);
+        assert_eq!(logins.sweep(50), [id(4)]);
         assert_eq!((logins.len(), logins.by_code.len(), logins.by_expiry.len()), (1, 1, 1));
         assert!(logins.get(id(2), 60).is_none());
         assert!(logins.end(&mut ledger, id(2)) && !logins.end(&mut ledger, id(2)));

@@ -401,6 +401,7 @@ impl OAuth {
             client: ask.client.clone(),
             redirect_uri: ask.redirect_uri.clone(),
             scope,
+            is_agent: ask.is_agent(),
             challenge: ask.challenge.clone(),
             identity,
             realm: self.realm.clone(),
@@ -493,7 +494,10 @@ impl OAuth {
         }
         if self.sweep_at <= now {
             self.codes.sweep(seconds(cx.now));
-            self.logins.sweep(seconds(cx.now));
+            // What a login opened ends with it, however it ends.
+            for login in self.logins.sweep(seconds(cx.now)) {
+                self.tell_ended(login);
+            }
             self.sweep_at = now.plus(SWEEP_EVERY);
         }
         if let Some(upstream) = &mut self.upstream {

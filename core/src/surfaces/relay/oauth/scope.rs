@@ -8,6 +8,8 @@ use super::bound::{device_of, is_binding};
 
 /// The scopes that there are.
 pub(super) const KNOWN: [&str; 2] = ["profile", "email"];
+/// The client id of the published agent.
+const AGENT: &str = "commands-agent";
 /// The longest list that is read.
 const MAX_BYTES: usize = 1_024;
 
@@ -29,6 +31,13 @@ pub(super) fn grant(asked: &str) -> Option<String> {
         granted.extend(KNOWN);
     }
     Some(granted.join(" "))
+}
+
+/// Whether tokens with these scopes are for an agent: they are bound to a device, or the published agent asks for them with
+/// the scope that it alone knows (its desktop app has another client id).
+pub(super) fn is_of_agent(client: &str, asked: &str) -> bool {
+    let mut scopes = asked.split_ascii_whitespace();
+    scopes.any(|scope| device_of(scope).is_some() || (client == AGENT && scope == "device"))
 }
 
 /// What a program in demo mode asked for, as it is: only its form is checked (RFC 6749 section 3.3).
@@ -59,6 +68,24 @@ mod tests {
         }
         for asked in ["device:", "email device:a/b", "device:dev_1 device:x"] {
             assert_eq!(grant(asked), None, "{asked}");
+        }
+    }
+
+    #[test]
+    fn agents_are_known_by_what_they_ask_for() {
+        for (client, asked, is_agent) in [
+            ("commands-agent", "read_assets write_assets offline_access device", true),
+            (
+                "commands-desktop-public",
+                "read_assets write_assets offline_access device",
+                false,
+            ),
+            ("commands-agent", "profile email", false),
+            ("commands-agent", "", false),
+            ("other", "email device:dev_1", true),
+            ("other", "device:", false),
+        ] {
+            assert_eq!(is_of_agent(client, asked), is_agent, "{client} {asked}");
         }
     }
 

@@ -9,9 +9,11 @@ use bytes::BytesMut;
 
 use super::backlog;
 use super::listeners::Listeners;
-use super::record::Session;
+use super::record::{Session, UNDELIVERED};
+use crate::store::Durability;
 use crate::surfaces::relay::context::RelayContext;
 use crate::surfaces::relay::ids::{SessionId, Uid};
+use crate::surfaces::relay::ledger::Change;
 use crate::time::Instant;
 
 /// How long changes that a crash may take wait for each other.
@@ -98,6 +100,20 @@ impl Common {
                 listeners.remove(*conn);
             }
             taken
+        });
+    }
+
+    /// Forgets what waits for a session's agent.
+    pub(super) fn drop_undelivered(&mut self, cx: &mut RelayContext<'_>, session: &mut Session) {
+        let mut bytes = 0;
+        for message in core::mem::take(&mut session.undelivered) {
+            bytes += message.frame.len();
+            let record = session.record_of(message.place);
+            cx.ledger
+                .change(UNDELIVERED, record, Change::Delete, Durability::Durable);
+        }
+        self.hold(&session.kept.initiator, |holding| {
+            holding.queued_bytes = holding.queued_bytes.saturating_sub(bytes);
         });
     }
 

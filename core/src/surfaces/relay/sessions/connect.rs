@@ -3,17 +3,16 @@
 use alloc::vec::Vec;
 
 use super::handshake::offer;
-use super::record::{Status as State, UNDELIVERED};
+use super::record::Status as State;
 use super::{Sessions, bad, refused};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
 use crate::id::ConnId;
-use crate::store::Durability;
-use crate::surfaces::relay::agents::{PRESENCE, SILENCE, wire};
+use crate::surfaces::relay::agents::{Handed, PRESENCE, SILENCE, wire};
 use crate::surfaces::relay::context::RelayContext;
 use crate::surfaces::relay::devices::{Devices, Role, end_of};
 use crate::surfaces::relay::http::{Answer, Caller, Reply, Request, Socket};
 use crate::surfaces::relay::ids::DeviceId;
-use crate::surfaces::relay::ledger::Change;
 use crate::surfaces::relay::percent;
 use crate::time::Instant;
 use crate::websocket::CloseCode;
@@ -60,7 +59,7 @@ impl Sessions {
             .agents
             .has_room(&caller.uid, &device, cx.relay.limits.agents_per_owner)
         {
-            return Err(refused(Status::TOO_MANY_REQUESTS, "too many agent connections"));
+            return Err(refused(Status::TOO_MANY_REQUESTS, "too many agent connections").with("Retry-After", "30"));
         }
         if !request.wants_websocket {
             #[derive(serde::Serialize)]
@@ -95,12 +94,18 @@ impl Sessions {
         }
         if let Some(old) = self.agents.of_device(&device) {
             cx.outbox.close(old, CloseCode::NORMAL, "replaced_by_new_connection");
-            self.drop_agent(old);
+            self.drop_agent(cx, old, "replaced");
         }
         let until = end_of(cx.now, caller);
         self.agents
             .open(cx, &self.secret, conn, device.clone(), caller.uid.clone(), until);
+        if let Some(agent) = self.agents.get_mut(conn) {
+            // Where there is no login that can be ended, the token's end is the only one.
+            agent.has_login = caller.login.is_some();
+        }
         let at = cx.now.wall;
+        let whose = alloc::format!("{device} of {}", caller.uid.0);
+        cx.record(AuditEvent::AgentConnected, AuditOutcome::Ok, (conn, None), whose);
         self.tell_agent(cx, conn, |out, agent| wire::connected(out, agent, at));
         self.send_token(cx, conn);
         self.schedule(cx, conn);
@@ -108,35 +113,27 @@ impl Sessions {
         self.pump(cx, &device);
     }
 
-    /// An agent's socket took bytes. Without this the agent counts as one that takes nothing.
-    pub fn agent_sent(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, bytes: usize) {
-        let Some(agent) = self.agents.get_mut(conn) else { return };
-        agent.unsent = agent.unsent.saturating_sub(bytes);
-        if agent.is_owed && agent.unsent <= cx.settings.gateway.max_buffered_bytes / 4 {
-            agent.is_owed = false;
-            let device = agent.device.clone();
-            self.pump(cx, &device);
-        }
-    }
-
     /// An agent's connection ended. Nothing happens for one that was replaced.
     pub fn agent_closed(&mut self, cx: &mut RelayContext<'_>, devices: &mut Devices, conn: ConnId) {
-        if let Some(device) = self.drop_agent(conn) {
+        if let Some(device) = self.drop_agent(cx, conn, "gone") {
             devices.disconnected(cx, &device);
         }
     }
 
-    fn drop_agent(&mut self, conn: ConnId) -> Option<DeviceId> {
+    fn drop_agent(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, how: &str) -> Option<DeviceId> {
         let agent = self.agents.remove(conn)?;
+        let whose = alloc::format!("{how}: {} of {}", agent.device, agent.owner.0);
+        cx.record(AuditEvent::AgentDisconnected, AuditOutcome::Ok, (conn, None), whose);
         self.agents_due.remove(&(agent.due, conn));
+        self.take_back(cx, agent.flight);
         Some(agent.device)
     }
 
     /// Sends what waits for a device: handshake requests, then messages, each session's in order.
-    fn pump(&mut self, cx: &mut RelayContext<'_>, device: &DeviceId) {
+    pub(super) fn pump(&mut self, cx: &mut RelayContext<'_>, device: &DeviceId) {
         let ids: Vec<_> = self.of_device.get(device).into_iter().flatten().cloned().collect();
         for id in ids {
-            let Some(session) = self.sessions.get_mut(&id) else {
+            let Some(mut session) = self.sessions.get_mut(&id) else {
                 continue;
             };
             if session.kept.status.is_pending() {
@@ -148,24 +145,29 @@ impl Sessions {
             }
             while !session.undelivered.is_empty() {
                 let Ok(conn) = self.agents.taking(cx, device) else {
-                    self.agents.owe(device);
+                    self.owe(cx, device);
                     return;
                 };
                 let Some(message) = session.undelivered.pop_front() else {
                     break;
                 };
-                let room = message.frame.len() + 8;
-                self.agents
-                    .send(cx, conn, room, |out| out.extend_from_slice(&message.frame));
-                let record = session.record_of(message.place);
-                cx.ledger
-                    .change(UNDELIVERED, record, Change::Delete, Durability::Durable);
                 let length = message.frame.len();
                 self.common.hold(&session.kept.initiator, |holding| {
                     holding.queued_bytes = holding.queued_bytes.saturating_sub(length);
                 });
                 session.kept.updated_at = cx.now.wall;
                 self.common.touch(cx.now.monotonic, session);
+                let handed = Handed {
+                    session: session.id.clone(),
+                    place: message.place,
+                    message_id: message.message_id,
+                    frame: message.frame,
+                    reply: None,
+                    is_kept: true,
+                };
+                self.hand(cx, conn, handed);
+                let Some(again) = self.sessions.get_mut(&id) else { break };
+                session = again;
             }
         }
     }
@@ -186,7 +188,7 @@ impl Sessions {
             let Some(agent) = self.agents.get_mut(conn) else {
                 continue;
             };
-            let expired = cx.relay.strict_transport && agent.until <= now;
+            let expired = (cx.relay.strict_transport || !agent.has_login) && agent.until <= now;
             if expired || agent.heard.plus(SILENCE) <= now {
                 let reason = if expired {
                     "access token expired"
@@ -213,7 +215,7 @@ impl Sessions {
 
     fn schedule(&mut self, cx: &RelayContext<'_>, conn: ConnId) {
         let Some(agent) = self.agents.get_mut(conn) else { return };
-        let until = if cx.relay.strict_transport {
+        let until = if cx.relay.strict_transport || !agent.has_login {
             agent.until
         } else {
             Instant::END

@@ -10,6 +10,7 @@ use super::frame::Frame;
 use super::handshake::read_proof;
 use super::proof::{self, Taken};
 use super::record::{Session, Status as State};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::id::ConnId;
 use crate::json::Object;
 use crate::store::Durability;
@@ -24,6 +25,8 @@ use crate::surfaces::relay::transcript::{self, KeyFault, ProofFault};
 const SEALED: [&str; 4] = ["session.progress", "session.result", "session.error", "session.message"];
 /// What goes to the client in clear: nothing but ids.
 const CLEAR: &str = "session.cancelled";
+/// What an agent says that does not know the session.
+const NO_KEYS: &str = "handshake_not_established";
 /// Members that are between the agent and the relay.
 const OURS: [&str; 4] = ["transport_token", "t_seq", "connection_id", "event"];
 /// The longest text of an agent's that is kept as a session's last error.
@@ -116,6 +119,9 @@ impl Sessions {
             }
             return self.common.append(cx, session, 512, |out| clear.write(out));
         }
+        if kind == "session.error" && says_no_keys(frame) {
+            return self.pass_no_keys(cx, conn, &id, frame);
+        }
         if !SEALED.contains(&kind) {
             return self.complain(cx, conn, "unsupported_type", &[("session_id", &id)]);
         }
@@ -137,6 +143,33 @@ impl Sessions {
         relayed.replace("sessionId", &id);
         relayed.replace("conversationId", conversation.as_str());
         self.common.append(cx, session, size, |out| relayed.write(out));
+        if let Some(message) = body::first(frame, &["message_id", "messageId"]) {
+            self.shows(cx, conn, &id, &message);
+        }
+    }
+
+    /// An agent that was started anew has no keys of this session any more and says so, in clear: there is nothing that it
+    /// could seal it with. The client is told just that, and begins a new session.
+    fn pass_no_keys(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, id: &str, frame: &Object<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let conversation = session.kept.conversation.clone();
+        let (session_id, handshake) = (session.id.clone(), session.kept.handshake.clone());
+        let message = body::first(frame, &["message_id", "messageId"]);
+        let mut clear = Frame::default();
+        clear.set("type", "session.error");
+        clear.set("error", NO_KEYS);
+        clear.set("session_id", session_id.as_str());
+        clear.set("handshake_id", handshake.as_str());
+        clear.set("conversation_id", conversation.as_str());
+        if let Some(message) = &message {
+            clear.set("message_id", message);
+        }
+        self.common.append(cx, session, 512, |out| clear.write(out));
+        if let Some(message) = &message {
+            self.shows(cx, conn, id, message);
+        }
     }
 
     fn handshake_ack(
@@ -165,12 +198,16 @@ impl Sessions {
                 Taken::First => {}
                 Taken::Again => return,
                 Taken::TooLate => {
+                    let what = alloc::format!("a second proof: agent of {}", session.kept.device);
+                    cx.record(AuditEvent::HandshakeRefused, AuditOutcome::Denied, (conn, None), what);
                     let ids = [("session_id", id)];
                     return self.complain(cx, conn, "handshake_already_acknowledged", &ids);
                 }
             }
         } else {
             // What was acknowledged stays: a late error takes nobody's session away.
+            let what = alloc::format!("agent of {}", session.kept.device);
+            cx.record(AuditEvent::HandshakeRefused, AuditOutcome::Denied, (conn, None), what);
             if session.kept.status == State::AgentAcknowledged {
                 return;
             }
@@ -219,6 +256,11 @@ fn judge(devices: &Devices, session: &Session, proof: &super::record::AgentProof
         ProofFault::SignatureForm => "signature verification failed: not 64 bytes in base64".into(),
         ProofFault::Signature => "signature verification failed: not the device's signature".into(),
     })
+}
+
+/// Whether an agent says in clear that it has no keys of the session.
+fn says_no_keys(frame: &Object<'_>) -> bool {
+    frame.get("encrypted").is_none() && body::first(frame, &["error", "code"]).as_deref() == Some(NO_KEYS)
 }
 
 /// `capabilities.transport_token: true`

@@ -9,6 +9,7 @@ use super::frame::Frame;
 use super::proof::{self, Taken};
 use super::record::{AgentProof, Kept, Session, Status as State};
 use super::{Sessions, bad, member, refused};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
 use crate::json::{Object, write_string};
 use crate::store::Durability;
@@ -86,7 +87,7 @@ impl Sessions {
 
     fn begin(&mut self, cx: &mut RelayContext<'_>, caller: &Caller, init: &Init) -> Result<(), Answer> {
         if self.common.holding(&caller.uid).sessions >= cx.relay.limits.sessions_per_user {
-            return Err(refused(Status::TOO_MANY_REQUESTS, "too many sessions"));
+            return Err(refused(Status::TOO_MANY_REQUESTS, "too many sessions").with("Retry-After", "60"));
         }
         let now = cx.now.wall;
         let kept = Kept {
@@ -173,16 +174,28 @@ impl Sessions {
         if session.kept.device != device {
             return Err(bad("device_id mismatch for handshake"));
         }
-        proof::check(session, &key, &proof).map_err(|fault| match fault {
-            ProofFault::Hash => bad("transcript hash mismatch"),
-            ProofFault::SignatureForm | ProofFault::Signature => {
-                refused(Status::UNAUTHORIZED, "signature verification failed")
-            }
+        let who = (request.conn, request.client);
+        let refusal = AuditEvent::HandshakeRefused;
+        proof::check(session, &key, &proof).map_err(|fault| {
+            let (answer, why) = match fault {
+                ProofFault::Hash => (bad("transcript hash mismatch"), "transcript hash"),
+                ProofFault::SignatureForm | ProofFault::Signature => {
+                    let answer = refused(Status::UNAUTHORIZED, "signature verification failed");
+                    (answer, "signature")
+                }
+            };
+            let what = alloc::format!("{why}: agent of {device}");
+            cx.record(refusal, AuditOutcome::Denied, who, what);
+            answer
         })?;
         match proof::take(cx, session, proof) {
             Taken::First => proof::tell(cx, &mut self.common, session, Frame::default()),
             Taken::Again => {}
-            Taken::TooLate => return Err(refused(Status::CONFLICT, "handshake already acknowledged")),
+            Taken::TooLate => {
+                let what = alloc::format!("a second proof: agent of {device}");
+                cx.record(refusal, AuditOutcome::Denied, who, what);
+                return Err(refused(Status::CONFLICT, "handshake already acknowledged"));
+            }
         }
         let mut answer = ids(session);
         answer.insert("status", session.kept.status.name());

@@ -65,7 +65,7 @@ impl Sessions {
             .get_mut(&id)
             .ok_or_else(|| refused(Status::NOT_FOUND, "session not found"))?;
         if cx.streams.count(&caller.uid) >= cx.relay.limits.streams_per_user {
-            return Err(refused(Status::TOO_MANY_REQUESTS, "too many event streams"));
+            return Err(refused(Status::TOO_MANY_REQUESTS, "too many event streams").with("Retry-After", "30"));
         }
         let mut first = BytesMut::from(&b":connected\n\n"[..]);
         for event in session.backlog.since(request.headers.get("last-event-id")) {

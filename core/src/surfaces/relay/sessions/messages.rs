@@ -14,6 +14,7 @@ use super::{Sessions, bad, member, refused};
 use crate::http::Status;
 use crate::json::{Object, write_string};
 use crate::store::Durability;
+use crate::surfaces::relay::agents::Handed;
 use crate::surfaces::relay::context::RelayContext;
 use crate::surfaces::relay::devices::{Devices, Role};
 use crate::surfaces::relay::envelope::{self, Direction};
@@ -84,10 +85,20 @@ impl Sessions {
         };
         match self.agents.taking(cx, &session.kept.device) {
             Ok(conn) if session.undelivered.is_empty() => {
-                let at = cx.now.wall;
-                let room = request.body.len() + GAINED;
-                self.agents.send(cx, conn, room, |out| relayed.write(out, session, at));
-                Ok(Reply::Now(self.remember(cx, &id, accepted, false)?))
+                let mut frame = BytesMut::with_capacity(request.body.len() + GAINED);
+                relayed.write(&mut frame, session, cx.now.wall);
+                let (place, message_id) = (session.take_place(), accepted.message_id.clone());
+                let answer = self.remember(cx, &id, accepted, false)?;
+                let handed = Handed {
+                    session: id,
+                    place,
+                    message_id,
+                    frame: frame.freeze(),
+                    reply: Some((request.conn, answer)),
+                    is_kept: false,
+                };
+                self.hand(cx, conn, handed);
+                Ok(Reply::Later)
             }
             _ => {
                 let mut frame = BytesMut::with_capacity(request.body.len() + GAINED);
@@ -143,7 +154,7 @@ impl Sessions {
                 ("session_id", id.as_str()),
                 ("conversation_id", session.kept.conversation.as_str()),
             ];
-            return Err(told(Status::SERVICE_UNAVAILABLE, "agent_unavailable", &ids));
+            return Err(told(Status::SERVICE_UNAVAILABLE, "agent_unavailable", &ids).with("Retry-After", "5"));
         };
         let kept = KeptMessage {
             key: message.key.into(),
@@ -156,15 +167,20 @@ impl Sessions {
             value: records::write(&kept),
             expires_at: None,
         };
-        let place = session.undelivered.back().map_or(0, |last| last.place + 1);
+        let place = session.take_place();
         cx.ledger
             .change(UNDELIVERED, session.record_of(place), change, Durability::Durable);
         let length = frame.len();
         let frame = frame.freeze();
-        session.undelivered.push_back(Undelivered { place, frame });
+        session.undelivered.push_back(Undelivered {
+            place,
+            message_id: message.message_id.clone(),
+            frame,
+        });
         self.common
             .hold(&session.kept.initiator, |holding| holding.queued_bytes += length);
-        self.agents.owe(&session.kept.device);
+        let device = session.kept.device.clone();
+        self.owe(cx, &device);
         Ok(())
     }
 }
@@ -233,7 +249,7 @@ pub(super) fn told(status: Status, error: &str, more: &[(&str, &str)]) -> Answer
 }
 
 /// The 202.
-fn accepted(session: &Session, message_id: &str, queued: bool) -> Answer {
+pub(super) fn accepted(session: &Session, message_id: &str, queued: bool) -> Answer {
     let kept = &session.kept;
     let mut out = BytesMut::with_capacity(512);
     for (lead, text) in [

@@ -1,11 +1,12 @@
 //! Sessions: a client and an agent shake hands here and then exchange sealed messages. This page is the part's front door
 //! and its table of routes. It cannot read what is sealed, and it asks the devices who may do what.
-//! Spec: `spec/relay-sessions.md` sections 3 to 7.
+//! Spec: `spec/relay.md` sections 17 to 21.
 
 mod answers;
 mod backlog;
 mod common;
 mod connect;
+mod flight;
 mod frame;
 mod from_agent;
 mod handshake;
@@ -17,7 +18,7 @@ mod record;
 mod tests;
 mod upkeep;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use common::Common;
@@ -54,6 +55,10 @@ pub struct Sessions {
     agents: Agents,
     agents_due: BTreeSet<(Instant, ConnId)>,
     common: Common,
+    /// Agents with messages that they have not shown to have, and when they are looked at.
+    watched: VecDeque<(Instant, ConnId)>,
+    /// Answers to messages that their agents' sockets took.
+    answers: VecDeque<(ConnId, Answer)>,
 }
 
 impl Sessions {
@@ -72,6 +77,8 @@ impl Sessions {
             agents: Agents::default(),
             agents_due: BTreeSet::new(),
             common: Common::default(),
+            watched: VecDeque::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -153,13 +160,16 @@ impl Sessions {
         Some(reply.unwrap_or_else(Reply::Now))
     }
 
-    /// A user's right to use a device ended: that user's streams of its sessions end at once.
+    /// A user's right to use a device ended: that user's streams of its sessions end at once, and what that user's
+    /// sessions still had for its agent is not sent.
     pub fn revoked(&mut self, cx: &mut RelayContext<'_>, device: &DeviceId, uid: &Uid) {
         for id in self.of_device.get(device).into_iter().flatten() {
             if let Some(session) = self.sessions.get_mut(id)
                 && session.kept.initiator == *uid
             {
                 self.common.end_listeners(cx, session);
+                // Who has no right any more is not heard any more.
+                self.common.drop_undelivered(cx, session);
             }
         }
     }
@@ -174,6 +184,11 @@ impl Sessions {
                 .close(conn, crate::websocket::CloseCode::POLICY, "device removed");
             self.agent_closed(cx, devices, conn);
         }
+    }
+
+    /// The next answer to a message that was handed over; others come from the ledger.
+    pub fn take_answer(&mut self) -> Option<(ConnId, Answer)> {
+        self.answers.pop_front()
     }
 
     /// A listener left.

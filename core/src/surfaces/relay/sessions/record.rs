@@ -94,6 +94,8 @@ pub(super) struct Session {
     pub(super) answers: Answers,
     /// Accepted, and not handed to the agent's socket, the oldest first.
     pub(super) undelivered: VecDeque<Undelivered>,
+    /// The place of the next message.
+    pub(super) next_place: u64,
     pub(super) backlog: Backlog,
     pub(super) listeners: Vec<ConnId>,
     /// What changed is to be written with the next flush.
@@ -105,6 +107,7 @@ pub(super) struct Session {
 pub(super) struct Undelivered {
     /// Its place in the queue: numbers grow.
     pub(super) place: u64,
+    pub(super) message_id: String,
     pub(super) frame: Bytes,
 }
 
@@ -128,6 +131,7 @@ impl Session {
             wait: FIRST_WAIT,
             answers: Answers::default(),
             undelivered: VecDeque::new(),
+            next_place: 0,
             listeners: Vec::new(),
             is_dirty: false,
         }
@@ -168,8 +172,20 @@ impl Session {
         self.sent = Some((conn, now));
     }
 
+    /// The place of a new message, behind all others.
+    pub(super) const fn take_place(&mut self) -> u64 {
+        let place = self.next_place;
+        self.next_place += 1;
+        place
+    }
+
     /// The name of a message's record.
     pub(super) fn record_of(&self, place: u64) -> String {
-        alloc::format!("{}/{place:016x}", self.id)
+        record_of(&self.id, place)
     }
+}
+
+/// The name of a message's record.
+pub(super) fn record_of(session: &SessionId, place: u64) -> String {
+    alloc::format!("{session}/{place:016x}")
 }

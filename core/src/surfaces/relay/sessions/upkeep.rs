@@ -70,14 +70,20 @@ impl Sessions {
                 let Some(kept) = records::read::<KeptMessage>(&record.value) else {
                     return false;
                 };
+                let message_id = kept.message_id;
                 if now.wall < kept.until {
-                    let stored = Stored::new(kept.fingerprint, kept.message_id, true, kept.until);
+                    let stored = Stored::new(kept.fingerprint, message_id.clone(), true, kept.until);
                     session.answers.insert(kept.key, stored, now.wall, limit);
                 }
                 let frame = Bytes::from(kept.frame);
                 self.common
                     .hold(&session.kept.initiator, |holding| holding.queued_bytes += frame.len());
-                session.undelivered.push_back(Undelivered { place: number, frame });
+                session.next_place = session.next_place.max(number.saturating_add(1));
+                session.undelivered.push_back(Undelivered {
+                    place: number,
+                    message_id,
+                    frame,
+                });
                 true
             }
         }
@@ -103,19 +109,13 @@ impl Sessions {
                 self.of_device.remove(&session.kept.device);
             }
         }
-        let queued: usize = session.undelivered.iter().map(|message| message.frame.len()).sum();
+        self.common.drop_undelivered(cx, &mut session);
         self.common.hold(&session.kept.initiator, |holding| {
             holding.sessions = holding.sessions.saturating_sub(1);
             holding.event_bytes = holding.event_bytes.saturating_sub(session.backlog.bytes());
-            holding.queued_bytes = holding.queued_bytes.saturating_sub(queued);
         });
         cx.ledger
             .change(SESSIONS, id.as_str(), Change::Delete, Durability::Durable);
-        for message in &session.undelivered {
-            let record = session.record_of(message.place);
-            cx.ledger
-                .change(UNDELIVERED, record, Change::Delete, Durability::Durable);
-        }
         session.backlog.forget(id, cx.ledger);
         session.answers.forget(id, cx.ledger);
     }
@@ -129,6 +129,7 @@ impl Sessions {
             self.common.sweep_at,
             self.common.listeners.next_deadline(),
             self.agents_due.first().map(|(at, _)| *at),
+            self.watched.front().map(|(at, _)| *at),
         ]
         .into_iter()
         .flatten()
@@ -140,6 +141,7 @@ impl Sessions {
         let now = cx.now.monotonic;
         self.loading.on_deadline(cx.now, cx.calls);
         self.agents_due(cx, devices);
+        self.watch(cx);
         self.beat(cx, devices);
         if self.common.flush_at.is_some_and(|at| at <= now) {
             self.flush(cx);

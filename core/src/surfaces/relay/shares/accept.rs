@@ -3,6 +3,7 @@
 
 use super::grant::digest;
 use super::{Grant, GrantStatus, OwnerOf, Shares, refused};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
 use crate::surfaces::relay::body;
 use crate::surfaces::relay::context::RelayContext;
@@ -80,6 +81,9 @@ impl Shares {
         grant.accepted_at = cx.now.wall.0 / 1_000;
         grant.keep(&id, cx.ledger);
         let answer = accepted(grant);
+        let what = alloc::format!("{} to {} by {}", id.0, grant.device, caller.uid.0);
+        let who = (request.conn, request.client);
+        cx.record(AuditEvent::GrantAccepted, AuditOutcome::Ok, who, what);
         self.of_user.entry(caller.uid.clone()).or_default().insert(id);
         self.concerned.push_back(caller.uid.clone());
         Ok(answer)

@@ -5,6 +5,7 @@ use alloc::string::String;
 
 use super::grant::digest;
 use super::{Grant, GrantId, GrantStatus, OwnerOf, Shares, refused};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
 use crate::surfaces::relay::body;
 use crate::surfaces::relay::context::RelayContext;
@@ -79,6 +80,9 @@ impl Shares {
             grant_expires_at: grant.until,
         };
         let answer = Answer::json(Status::CREATED, &answer);
+        let what = alloc::format!("{} to {} by {}", id.0, grant.device, caller.uid.0);
+        let who = (request.conn, request.client);
+        cx.record(AuditEvent::GrantInvited, AuditOutcome::Ok, who, what);
         grant.keep(&id, cx.ledger);
         self.insert(id, grant);
         Ok(answer)

@@ -3,9 +3,10 @@
 use alloc::vec::Vec;
 
 use super::{Grant, GrantId, GrantStatus, OwnerOf, Shares, refused};
+use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
 use crate::surfaces::relay::context::RelayContext;
-use crate::surfaces::relay::http::{Answer, Caller};
+use crate::surfaces::relay::http::{Answer, Caller, Request};
 use crate::surfaces::relay::ids::DeviceId;
 
 #[derive(serde::Serialize)]
@@ -73,22 +74,37 @@ impl Shares {
         &mut self,
         cx: &mut RelayContext<'_>,
         caller: &Caller,
+        request: &Request<'_>,
         id: &str,
         owner_of: OwnerOf<'_>,
     ) -> Result<Answer, Answer> {
-        self.end(cx, caller, id, owner_of, true)
+        let (answer, device) = self.end(cx, caller, id, owner_of, true)?;
+        if let Some(device) = device {
+            let what = alloc::format!("{id} to {device} by {}", caller.uid.0);
+            let who = (request.conn, request.client);
+            cx.record(AuditEvent::GrantRevoked, AuditOutcome::Ok, who, what);
+        }
+        Ok(answer)
     }
 
     pub(super) fn leave(
         &mut self,
         cx: &mut RelayContext<'_>,
         caller: &Caller,
+        request: &Request<'_>,
         id: &str,
         owner_of: OwnerOf<'_>,
     ) -> Result<Answer, Answer> {
-        self.end(cx, caller, id, owner_of, false)
+        let (answer, device) = self.end(cx, caller, id, owner_of, false)?;
+        if let Some(device) = device {
+            let what = alloc::format!("{id} to {device} by {}", caller.uid.0);
+            let who = (request.conn, request.client);
+            cx.record(AuditEvent::GrantLeft, AuditOutcome::Ok, who, what);
+        }
+        Ok(answer)
     }
 
+    /// The answer, and the device if the grant ends with this.
     fn end(
         &mut self,
         cx: &mut RelayContext<'_>,
@@ -96,7 +112,7 @@ impl Shares {
         id: &str,
         owner_of: OwnerOf<'_>,
         by_owner: bool,
-    ) -> Result<Answer, Answer> {
+    ) -> Result<(Answer, Option<DeviceId>), Answer> {
         let id = GrantId(id.into());
         let not_found = || refused(Status::NOT_FOUND, "grant not found");
         let grant = self.grants.get_mut(&id).ok_or_else(not_found)?;
@@ -117,7 +133,7 @@ impl Shares {
         let ended = Answer::json(Status::OK, &ended);
         let status = grant.effective(cx.now);
         match status {
-            GrantStatus::Revoked => return Ok(ended),
+            GrantStatus::Revoked => return Ok((ended, None)),
             GrantStatus::Expired => {
                 let verb = if by_owner { "revoke" } else { "leave" };
                 let text = alloc::format!("cannot {verb} grant in {} state", status.name());
@@ -128,10 +144,11 @@ impl Shares {
         grant.status = GrantStatus::Revoked;
         grant.keep(&id, cx.ledger);
         let Grant { device, uid, .. } = grant;
+        let device = device.clone();
         if let Some(uid) = uid {
             self.revoked.push_back((device.clone(), uid.clone()));
             self.concerned.push_back(uid.clone());
         }
-        Ok(ended)
+        Ok((ended, Some(device)))
     }
 }

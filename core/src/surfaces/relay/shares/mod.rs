@@ -1,5 +1,5 @@
 //! Shares: grants that let somebody else use a device. It knows devices only by their ids and is told who owns them.
-//! Spec: `spec/relay-sessions.md` section 2.
+//! Spec: `spec/relay.md` section 16.
 
 mod accept;
 mod grant;
@@ -156,10 +156,10 @@ impl Shares {
                 ));
             }
             (Method::Post, (Some("grants"), Some(id), Some("revoke"), None)) => {
-                self.revoke(cx, caller, &segment(id), owner_of)
+                self.revoke(cx, caller, request, &segment(id), owner_of)
             }
             (Method::Post, (Some("grants"), Some(id), Some("leave"), None)) => {
-                self.leave(cx, caller, &segment(id), owner_of)
+                self.leave(cx, caller, request, &segment(id), owner_of)
             }
             _ => return None,
         };

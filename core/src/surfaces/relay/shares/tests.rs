@@ -1,4 +1,4 @@
-//! Shares in virtual time: `spec/relay-sessions.md` section 2.
+//! Shares in virtual time: `spec/relay.md` section 16.
 
 use alloc::string::{String, ToString};
 

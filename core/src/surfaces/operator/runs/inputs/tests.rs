@@ -133,7 +133,7 @@ impl Rig {
     fn run_params(&mut self, id: &str, params: &str) {
         let params: &RawValue = serde_json::from_str(params).unwrap();
         let params = RunParams::parse(Some(params)).unwrap();
-        self.with(|operator, cx| operator.run(cx, CONN, [0; 32], id.into(), params))
+        self.with(|operator, cx| operator.run(cx, CONN, ([0; 32], None), id.into(), params))
             .unwrap();
         self.settle();
     }
@@ -519,7 +519,7 @@ fn an_attachment_that_cannot_be_written_ends_the_run() {
         data("input_image", "image/png", PNG)
     );
     let params = RunParams::parse(Some(serde_json::from_str(&params).unwrap())).unwrap();
-    rig.with(|operator, cx| operator.run(cx, CONN, [0; 32], id.into(), params))
+    rig.with(|operator, cx| operator.run(cx, CONN, ([0; 32], None), id.into(), params))
         .unwrap();
     let mut next = || match rig.calls.take_output() {
         Some(Output::Start { effect, what }) => (effect, *what),

@@ -255,5 +255,8 @@ fn codes_are_bounded_and_on_disk_before_they_are_handed_out() {
     assert_eq!(world.oauth.codes.len(), 0);
     assert_eq!(world.exchange(&code).body, r#"{"error":"invalid_grant"}"#);
     let events: Vec<AuditEvent> = world.audit.iter().map(|record| record.event).collect();
-    assert_eq!(events, [AuditEvent::AuthOk, AuditEvent::AuthOk]);
+    assert_eq!(
+        events,
+        [AuditEvent::AuthOk, AuditEvent::AuthOk, AuditEvent::TokenRefused]
+    );
 }

@@ -55,6 +55,7 @@ pub(super) fn settings(auth: RelayAuth) -> RelaySettings {
         access_token_ttl: Duration::from_secs(3_600),
         auth_code_ttl: Duration::from_secs(300),
         refresh_token_ttl: Duration::from_secs(86_400),
+        agent_token_ttl: Duration::from_secs(86_400),
         refresh_absolute_ttl: Duration::from_secs(10 * 86_400),
         state_backend: "memory".into(),
         auth,

@@ -121,7 +121,7 @@ fn a_code_is_good_once_and_a_second_use_ends_the_login() {
     assert_eq!(world.refresh(&tokens.get("refresh_token")).body, NOT_FOUND);
     assert!(world.oauth.take_ended().is_some() && world.oauth.take_ended().is_none());
     assert!(world.store.is_empty());
-    assert!(world.audit.iter().any(|record| record.event == AuditEvent::AuthFailed));
+    assert!(world.audit.iter().any(|record| record.event == AuditEvent::TokenReused));
 }
 
 #[test]
@@ -372,4 +372,30 @@ fn while_the_disk_fails_no_refresh_token_is_used_up() {
     world.wait(1);
     assert_eq!(world.answer().unwrap().status, 302, "it waited for the disk");
     assert_eq!(world.refresh(&token).status, 200);
+}
+
+#[test]
+fn an_agents_token_is_good_for_longer_and_ends_with_its_login() {
+    let mut world = World::new(RelayAuth::Demo);
+    world.relay.agent_token_ttl = core::time::Duration::from_secs(86_400);
+    let asked = |world: &mut World, scope: &str| {
+        let form = format!("{}&demo_email=a@b.c&response_mode=json&scope={scope}", asking());
+        let code = world.post("/oauth/authorize", &form).get("code");
+        world.exchange(&code)
+    };
+    let agent = asked(&mut world, "offline_access+device");
+    assert!(agent.body.contains("\"expires_in\":86400"), "{}", agent.body);
+    assert!(agent.body.contains("\"scope\":\"profile email\""));
+    let bound = asked(&mut world, "device%3Adev_1");
+    assert!(bound.body.contains("\"expires_in\":86400"));
+    let usual = asked(&mut world, "email");
+    assert!(usual.body.contains("\"expires_in\":3600"));
+    let again = world.refresh(&agent.get("refresh_token"));
+    assert!(again.body.contains("\"expires_in\":86400"));
+    world.wait(10 * 86_400 + 60);
+    assert_eq!(
+        core::iter::from_fn(|| world.oauth.take_ended()).count(),
+        3,
+        "what they opened ends with them"
+    );
 }

@@ -211,9 +211,20 @@ fn answers_are_sealed_and_numbered() {
             0,
         ),
         (
-            r#"{"type":"session.error","session_id":"s-01","error":"handshake_not_established"}"#.into(),
+            r#"{"type":"session.error","session_id":"s-01","error":"other"}"#.into(),
             &["agent.error encryption_required"],
             0,
+        ),
+        (
+            r#"{"type":"session.error","session_id":"s-01","encrypted":true,"error":"handshake_not_established"}"#
+                .into(),
+            &["agent.error encryption_required"],
+            0,
+        ),
+        (
+            r#"{"type":"session.error","session_id":"s-01","error":"handshake_not_established"}"#.into(),
+            &[],
+            1,
         ),
         (answer("session.result", 6), &[], 1),
     ] {
@@ -322,21 +333,78 @@ fn a_fresh_token_comes_at_half_life() {
 }
 
 #[test]
-fn only_strict_settings_end_a_connection_with_its_access_token() {
-    for strict in [false, true] {
+fn a_connection_ends_with_its_access_token_where_no_login_can_end_it_or_the_settings_are_strict() {
+    for (strict, login, ends) in [
+        (false, Some("login"), false),
+        (true, Some("login"), true),
+        (false, None, true),
+    ] {
         let (mut world, mut ann, _) = with_device();
         world.relay.strict_transport = strict;
+        ann.login = login.map(String::from);
         ann.expires_at = world.now.wall.0 / 1_000 + 50;
         let agent = world.agent(&ann, "dev_1");
         world.frames(agent);
         world.seconds(49);
         world.agent_says(agent, r#"{"type":"heartbeat"}"#);
         world.seconds(1);
-        let expected = if strict {
+        let expected = if ends {
             &["close 1008 access token expired"][..]
         } else {
             &[]
         };
         assert_eq!(world.frames(agent), expected);
     }
+}
+
+#[test]
+fn an_agent_without_keys_says_so_to_the_client_and_nothing_else() {
+    let (mut world, ann, agent) = established();
+    let listener = world.ask(&ann, EVENTS, "").conn;
+    let frame = r#"{"type":"session.error","session_id":"s-01","message_id":"m-1","error":"handshake_not_established","details":"x"}"#;
+    assert_eq!(world.agent_says(agent, frame), [""; 0]);
+    let event = data(&world.heard(listener)).remove(0);
+    assert_eq!(
+        event,
+        serde_json::json!({"type": "session.error", "error": "handshake_not_established", "session_id": "s-01",
+            "handshake_id": "h-01", "conversation_id": "conv_s-01", "message_id": "m-1"})
+    );
+}
+
+#[test]
+fn what_agents_do_and_what_is_refused_them_is_recorded() {
+    use crate::audit::AuditEvent as E;
+    let (mut world, ann, agent) = established();
+    let other = ack_frame("s-01", OTHER_KEY);
+    world.agent_says(agent, &other);
+    world.agent_says(
+        agent,
+        &ack_frame("s-01", AGENT_KEY).replace("h-01\",\"status", "h-01\",\"x"),
+    );
+    let body = format!(
+        r#"{{"device_id":"dev_1","handshake_id":"h-01",{}}}"#,
+        proof_of("s-01", AGENT_KEY)
+    );
+    let wrong = body.replace("transcript_hash\":\"", "transcript_hash\":\"AA");
+    assert_eq!(world.ask(&ann, ACK, &wrong).status, 400);
+    let next = world.agent(&ann, "dev_1");
+    world.agent_leaves(next);
+    register(&mut world, &ann, "dev_1", 2);
+    register(&mut world, &ann, "dev_1", 2);
+    assert_eq!(world.ask(&ann, "DELETE /gateway/v1/devices/dev_1", "").status, 204);
+    let events: Vec<_> = world.audit.iter().map(|record| record.event).collect();
+    assert_eq!(
+        events,
+        [
+            E::DeviceRegistered,
+            E::AgentConnected,
+            E::HandshakeRefused,
+            E::HandshakeRefused,
+            E::AgentDisconnected,
+            E::AgentConnected,
+            E::AgentDisconnected,
+            E::IdentityKeyReplaced,
+            E::DeviceRemoved,
+        ]
+    );
 }

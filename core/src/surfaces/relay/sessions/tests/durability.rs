@@ -34,6 +34,7 @@ fn what_waits_is_delivered_once_after_a_crash_and_a_reconnect() {
     let (mut world, ann, agent) = established();
     send(&mut world, &ann, 1);
     assert_eq!(world.frames(agent).len(), 1);
+    world.agent_says(agent, &answer_to("session.progress", 1, "m-1"));
     world.agent_leaves(agent);
     for seq in [2, 3] {
         assert_eq!(send(&mut world, &ann, seq).status, 202);

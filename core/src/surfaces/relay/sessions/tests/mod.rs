@@ -1,8 +1,9 @@
-//! Sessions in virtual time: `spec/relay-sessions.md` sections 3 to 7.
+//! Sessions in virtual time: `spec/relay.md` sections 17 to 21.
 
 mod agents;
 mod durability;
 mod events;
+mod flight;
 mod handshakes;
 mod interleavings;
 mod messages;
@@ -138,6 +139,12 @@ fn answer(kind: &str, seq: u64) -> String {
         r#"{{"type":"{kind}","session_id":"s-01",{}}}"#,
         sealed(Direction::AgentToClient, seq)
     )
+}
+
+/// An answer to this message.
+fn answer_to(kind: &str, seq: u64, message: &str) -> String {
+    let named = format!(r#"{{"message_id":"{message}","#);
+    answer(kind, seq).replacen('{', &named, 1)
 }
 
 /// The types of frames.
