@@ -174,6 +174,15 @@ impl Bindings {
                 self.bind(argument, actual.clone());
                 true
             }
+            "$after" => {
+                let (name, mark) = argument.split_once(':').unwrap_or((argument, "/"));
+                let rest = string
+                    .and_then(|text| text.split_once(mark))
+                    .map(|(_, rest)| rest.to_owned());
+                let found = rest.is_some();
+                self.bind(name, rest.into());
+                found
+            }
             "$ref" => self.bound(argument)? == actual,
             "$differs" => self.bound(argument)? != actual,
             _ => return Err(format!("{}: the vector has an unknown placeholder {text:?}", at(path))),

@@ -179,6 +179,7 @@ impl Player<'_> {
                 let (path, text) = (self.bindings.fill_text(path), self.bindings.fill_text(text));
                 self.world.write(&path, text.as_bytes())
             }
+            Action::Remove(path) => self.world.remove(&self.bindings.fill_text(path)),
             Action::Mode { path, mode } => self.world.set_mode(&self.bindings.fill_text(path), *mode),
             Action::Run(run) => self.run(step, run),
             Action::Stream { run, stream, text } => self.stream(step, run, stream, text),

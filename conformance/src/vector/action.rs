@@ -98,6 +98,8 @@ pub enum Action {
         /// What; the same.
         text: String,
     },
+    /// Remove a file from the gateway's machine; `${NAME}` in it is replaced.
+    Remove(String),
     /// Give a file or folder these permission bits.
     Mode {
         /// Which; `${NAME}` in it is replaced.

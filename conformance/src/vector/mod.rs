@@ -226,7 +226,7 @@ impl Vector {
     /// Why it cannot be played in memory, if it cannot.
     fn why_program_only(&self) -> Option<String> {
         let of_the_program = |action: &Action| match action {
-            Action::Run(_) | Action::Write { .. } | Action::Mode { .. } => true,
+            Action::Run(_) | Action::Write { .. } | Action::Remove(_) | Action::Mode { .. } => true,
             Action::ExpectFile(file) => file.mode.is_some(),
             _ => false,
         };

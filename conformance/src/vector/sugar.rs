@@ -266,6 +266,7 @@ impl<'a> Written<'a> {
                 let mode = program::mode(&mode)?;
                 Action::Mode { path, mode }
             }
+            "remove" => Action::Remove(self.string()?.to_owned()),
             "run" => program::run(self.value)?,
             "restart" => Action::Restart,
             _ => return Ok(None),

@@ -126,6 +126,14 @@ pub trait World {
         Err(format!("{path} cannot be written in this world"))
     }
 
+    /// Removes a file from the gateway's machine.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn remove(&mut self, path: &str) -> Result<(), String> {
+        Err(format!("{path} cannot be removed in this world"))
+    }
+
     /// Gives a file permission bits.
     ///
     /// # Errors

@@ -296,6 +296,11 @@ impl World for SocketWorld {
         file.and_then(|mut file| file.write_all(bytes)).map_err(told)
     }
 
+    fn remove(&mut self, path: &str) -> Result<(), String> {
+        self.home()?;
+        std::fs::remove_file(path).map_err(|error| format!("cannot remove {path}: {error}"))
+    }
+
     fn set_mode(&mut self, path: &str, mode: u32) -> Result<(), String> {
         self.home()?;
         std::fs::set_permissions(path, Permissions::from_mode(mode))

@@ -44,8 +44,8 @@ struct Link {
 }
 
 impl Chain {
-    /// What a line holds beside a record's members, at most.
-    pub(super) const LINE_BYTES: usize = 256;
+    /// What a line holds beside a record's members, about.
+    pub(super) const LINE_BYTES: usize = 208;
 
     /// Writes the next line with a record's members, its newline included.
     pub(super) fn write(&mut self, out: &mut BytesMut, at: UnixMillis, members: &[u8]) {

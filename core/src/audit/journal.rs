@@ -25,9 +25,9 @@ use crate::time::{Instant, Now};
 /// Bytes of records that are not on disk yet; further ones are counted as lost.
 const MAX_HELD: usize = 2 * 1024 * 1024;
 /// So much is written without waiting for more.
-const ENOUGH: usize = 256 * 1024;
+const ENOUGH: usize = 128 * 1024;
 /// Bytes of members that are written at a time, or those of one record.
-const MAX_BATCH: usize = 256 * 1024;
+const MAX_BATCH: usize = 128 * 1024;
 /// Everyday records wait so long for others to be written with: each write costs a wait for the disk.
 const GATHER: Duration = Duration::from_millis(50);
 /// The end of the journal that is read at the start: longer than any line can be.

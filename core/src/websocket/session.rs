@@ -165,7 +165,7 @@ mod tests {
             &mut socket,
             &[0x89, 0x81, 0, 0, 0, 0, b'p', 0x8a, 0x80, 0, 0, 0, 0, 0xf1],
         );
-        assert_eq!(seen, ["Alive", "Alive", "Failed(ReservedBits)"]);
+        assert_eq!(seen, ["Alive", "Pong([])", "Failed(ReservedBits)"]);
         assert_eq!(out[..3], [0x8a, 1, b'p']);
         assert_eq!(out[3..7], [0x88, 23, 0x03, 0xea]);
     }

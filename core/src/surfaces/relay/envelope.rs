@@ -300,6 +300,20 @@ mod tests {
 
     use alloc::vec::Vec;
 
+    #[test]
+    fn each_changed_bit_of_one_message_is_refused_here_or_at_the_other_end() {
+        let cipher = Aes256Gcm::new_from_slice(&[7; 32]).unwrap();
+        let whole = sealed(&cipher, 5, b"hello");
+        assert!(opened(&cipher, 5, &whole).is_some());
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.as_bytes().to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(text) = core::str::from_utf8(&bytes) {
+                assert_eq!(opened(&cipher, 5, text), None, "{text}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_changed_bit_is_refused_here_or_at_the_other_end(

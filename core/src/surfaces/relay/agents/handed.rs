@@ -151,6 +151,12 @@ impl InFlight {
         self.asked
     }
 
+    /// Whether this number answers the question that is open: a pong that nobody asked for shows nothing (RFC 6455 section
+    /// 5.5.3 allows them, and libraries put what they like into them).
+    pub(in crate::surfaces::relay) fn asked_with(&self, number: u64) -> bool {
+        self.asked == Some(number)
+    }
+
     /// Messages that the socket did not take for long, with somebody who waits for that.
     pub(in crate::surfaces::relay) fn stuck(&mut self, now: Instant) -> impl Iterator<Item = &mut Handed> {
         self.entries
@@ -206,6 +212,7 @@ mod tests {
             (flight.ask(at(499)), flight.ask(at(500)), flight.ask(at(9_000))),
             (None, Some(3), None)
         );
+        assert!(flight.asked_with(3) && !flight.asked_with(2) && !flight.asked_with(u64::MAX));
         assert_eq!(flight.number_of("s-01", "m-2"), Some(2));
         assert_eq!(flight.number_of("s-02", "m-2"), None);
         assert_eq!(flight.shown(2).map(|one| one.place), Some(1));

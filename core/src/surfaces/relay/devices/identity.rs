@@ -85,7 +85,7 @@ impl Devices {
         device.kept.updated_at = now;
         device.keep(cx.ledger);
         let whose = alloc::format!("{} of {}", device.id, caller.uid.0);
-        let id = device.id.clone();
+        let (id, owner) = (device.id.clone(), device.kept.owner.clone());
         let old_key = before.as_ref().and_then(|before| before.kept.public_key.as_ref());
         let is_replaced = old_key.is_some_and(|old| Some(old) != device.kept.public_key.as_ref());
         if before.is_none() {
@@ -93,13 +93,17 @@ impl Devices {
         } else if is_replaced {
             cx.record(AuditEvent::IdentityKeyReplaced, AuditOutcome::Ok, who, whose);
         }
-        if let Some(before) = before {
+        if let Some(before) = &before {
             self.forget_owner(&before.kept.owner, &before.id);
             if before.kept.owner != device.kept.owner {
                 self.wake_user(cx, &before.kept.owner);
             }
         }
         self.insert(device);
+        // A device that comes into view is told at once.
+        if before.is_none_or(|before| before.kept.owner != owner) {
+            self.wake(cx, &id);
+        }
         if is_replaced {
             self.tell_key(cx, &id);
         }

@@ -59,10 +59,12 @@ impl Sessions {
         let Ok(number) = <[u8; 8]>::try_from(content) else {
             return;
         };
-        if let Some(agent) = self.agents.get_mut(conn) {
+        let number = u64::from_be_bytes(number);
+        let agent = self.agents.get_mut(conn);
+        if let Some(agent) = agent.filter(|agent| agent.flight.asked_with(number)) {
             agent.heard(cx.now);
+            self.shown(cx, conn, number);
         }
-        self.shown(cx, conn, u64::from_be_bytes(number));
     }
 
     /// An agent said something about a message: it has this one and all before it.
