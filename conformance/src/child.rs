@@ -74,11 +74,44 @@ impl Log {
 }
 
 impl Child {
+    /// Starts a gateway that must refuse to start with exit code 1 and leave no state behind; what it says.
+    ///
+    /// # Errors
+    /// What it did instead.
+    pub fn refused(program: &Program, vector: &Vector) -> Result<String, String> {
+        let folder = Folder::fresh()?;
+        let mut process = command(program, &Self::start_of(vector), &folder)?
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
+        match announced(&mut process, &Arc::default()) {
+            Ok(address) => {
+                let _ = process.kill();
+                let _ = process.wait();
+                Err(format!("it started and listens on {address}"))
+            }
+            Err(told) => {
+                let status = process.wait().map_err(|error| error.to_string())?;
+                if status.code() != Some(1) {
+                    Err(format!("it ended with {status}, saying {told:?}"))
+                } else if folder.state().exists() {
+                    Err(format!("it left {} behind", folder.state().display()))
+                } else {
+                    Ok(told)
+                }
+            }
+        }
+    }
+
     /// Starts a gateway with the settings that `vector` asks for.
     ///
     /// # Errors
     /// Why it did not start, in its own words.
     pub fn for_vector(program: &Program, vector: &Vector) -> Result<Self, String> {
+        Self::spawn(program, Self::start_of(vector))
+    }
+
+    /// What a vector's gateway is started with.
+    fn start_of(vector: &Vector) -> Start {
         let mut start = Start {
             command: match vector.surface {
                 Surface::Gateway | Surface::Nothing => "gateway",
@@ -101,7 +134,7 @@ impl Child {
                 vec!["--no-auth".into()]
             });
         }
-        Self::spawn(program, start)
+        start
     }
 
     /// Starts a gateway with further arguments; with [`TOKEN`] when `auth` is on.
@@ -331,6 +364,21 @@ fn spawn(
     folder: &Folder,
     log: &Arc<Log>,
 ) -> Result<(std::process::Child, SocketAddr), String> {
+    let mut process = command(program, start, folder)?
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
+    match announced(&mut process, log) {
+        Ok(address) => Ok((process, address)),
+        Err(why) => {
+            let _ = process.kill();
+            let _ = process.wait();
+            Err(format!("{} did not start: {why}", program.file.display()))
+        }
+    }
+}
+
+/// The command line and environment of a gateway.
+fn command(program: &Program, start: &Start, folder: &Folder) -> Result<Command, String> {
     let mut command = Command::new(&program.file);
     command.args(&program.prefix).arg(start.command);
     command
@@ -349,17 +397,7 @@ fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut process = command
-        .spawn()
-        .map_err(|error| format!("cannot start {}: {error}", program.file.display()))?;
-    match announced(&mut process, log) {
-        Ok(address) => Ok((process, address)),
-        Err(why) => {
-            let _ = process.kill();
-            let _ = process.wait();
-            Err(format!("{} did not start: {why}", program.file.display()))
-        }
-    }
+    Ok(command)
 }
 
 /// The address in the first line that the child prints. Both streams are read to their ends, so that it never waits for us.

@@ -188,6 +188,8 @@ impl Line {
             json: None,
             text: None,
             head: true,
+            contains: Vec::new(),
+            lacks: Vec::new(),
         };
         let verdict = check_response(&pattern, &response, bindings);
         self.frames = Some(Frames::default());
@@ -213,6 +215,8 @@ impl Line {
             json: None,
             text: None,
             head: true,
+            contains: Vec::new(),
+            lacks: Vec::new(),
         };
         let verdict = check_response(&pattern, &response, bindings);
         self.events = Some(Events::default());
@@ -453,8 +457,15 @@ fn check_response(pattern: &ResponsePattern, came: &Response, bindings: &mut Bin
             .check(pattern, &body)
             .map_err(|why| described(format!("body: {why}")))?;
     }
-    let Some(text) = &pattern.text else { return Ok(()) };
     let body = String::from_utf8_lossy(&came.body);
+    let text = |text: &String| bindings.fill_text(text);
+    if let Some(missing) = pattern.contains.iter().find(|part| !body.contains(&text(part))) {
+        return Err(described(format!("{missing:?} is not in the body")));
+    }
+    if let Some(there) = pattern.lacks.iter().find(|part| body.contains(&text(part))) {
+        return Err(described(format!("{there:?} is in the body")));
+    }
+    let Some(text) = &pattern.text else { return Ok(()) };
     bindings
         .check(&json!(text), &json!(body))
         .map_err(|why| described(format!("body: {why}")))

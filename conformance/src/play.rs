@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::client::{device, jwt, responses};
+use crate::crypto;
 use crate::line::Line;
 use crate::pattern::Bindings;
 use crate::program::Job;
 use crate::seen;
-use crate::vector::{Action, DialAnswer, DialPattern, Mint, Run, Step, Surface, Vector};
+use crate::vector::{Action, DialAnswer, DialPattern, Jwt, Made, Mint, Run, Step, Surface, Vector};
 use crate::world::World;
 
 /// The step at which a vector failed.
@@ -107,6 +108,7 @@ impl Player<'_> {
                 left = left.saturating_sub(self.world.pass(left));
             }
             self.world.pass(Duration::from_millis(2));
+            left = left.saturating_sub(Duration::from_millis(2));
         }
         if self.is_relay {
             Err("it does not become ready".into())
@@ -207,6 +209,12 @@ impl Player<'_> {
                 self.bindings.bind(bind, signature.into());
                 Ok(())
             }
+            Action::Jwt(jwt) => self.jwt(jwt),
+            Action::JwtOf { token, header, claims } => {
+                let [actual_header, actual] = crypto::token::parts(&self.bindings.fill_text(token))?;
+                self.bindings.check(header, &actual_header)?;
+                self.bindings.check(claims, &actual)
+            }
             Action::Claims(name) => {
                 let token = self.bindings.fill_text(&format!("${{{name}}}"));
                 claims(&mut self.bindings, name, &token)
@@ -306,6 +314,31 @@ impl Player<'_> {
         let secret = mint.secret.as_deref().unwrap_or(CONTROL_SECRET);
         let token = jwt::sign(&header, &payload, secret, mint.signature)?;
         self.bindings.bind(&mint.bind, token.into());
+        Ok(())
+    }
+
+    fn jwt(&mut self, jwt: &Jwt) -> Result<(), String> {
+        let token = match &jwt.made {
+            Made::Altered { of, at } => crypto::token::altered(&self.bindings.fill_text(of), *at)?,
+            Made::Signed {
+                key,
+                how,
+                header,
+                claims,
+                raw,
+            } => {
+                let now = i64::try_from(self.world.wall() / 1_000).unwrap_or(0);
+                let (header, claims) = match raw {
+                    Some((header, claims)) => (self.bindings.fill_text(header), self.bindings.fill_text(claims)),
+                    None => (
+                        self.bindings.fill(header)?.to_string(),
+                        self.bindings.fill(&in_seconds(claims, now))?.to_string(),
+                    ),
+                };
+                crypto::token::signed(key, how, &header, &claims)?
+            }
+        };
+        self.bindings.bind(&jwt.bind, token.into());
         Ok(())
     }
 

@@ -1,13 +1,17 @@
 //! The rule of the pages of `spec/`: each numbered requirement is named by a vector, or stands in the table "Proved elsewhere"
 //! of `spec/vectors.md` with a test that is there; each number is given once; and what is named is written down.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what cannot be read fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use portcullis_conformance::vector;
 
 /// Pages whose requirements are not under the rule yet: the relay's vectors are still to come.
-const NOT_YET: &str = "relay-";
+const NOT_YET: &str = "relay";
+/// Requirements of the relay on other pages.
+const NOT_YET_ELSEWHERE: [&str; 1] = ["AU-14"];
 /// What no test can show.
 const UNPROVABLE: [&str; 1] = ["MC-13"];
 
@@ -22,9 +26,9 @@ fn text(path: &Path) -> String {
 /// Each requirement with the pages that give it, in the form `- **OP-1** ...`.
 fn requirements() -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
-    for entry in std::fs::read_dir(root().join("spec")).unwrap() {
-        let path = entry.unwrap().path();
-        let page = path.file_name().unwrap().to_string_lossy().into_owned();
+    let entries = std::fs::read_dir(root().join("spec")).unwrap_or_else(|why| panic!("spec: {why}"));
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let page = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.extension().is_none_or(|end| end != "md") {
             continue;
         }
@@ -43,16 +47,22 @@ fn requirements() -> BTreeMap<String, Vec<String>> {
     found
 }
 
+/// `OP-1` in its parts.
+fn numbered(name: &str) -> (&str, u32) {
+    name.split_once('-')
+        .and_then(|(letters, number)| Some((letters, number.parse().ok()?)))
+        .unwrap_or_else(|| panic!("{name:?} is no requirement"))
+}
+
 /// The requirements of a table's cell: `OP-1, OP-2`, and `WS-1 to WS-19`.
 fn names(cell: &str) -> Vec<String> {
     let items = cell.split(", ").map(str::trim);
     let expand = |item: &str| match item.split_once(" to ") {
         None => vec![item.to_owned()],
         Some((first, last)) => {
-            let (letters, from) = first.split_once('-').unwrap();
-            let (_, to) = last.split_once('-').unwrap();
-            let numbers = from.parse::<u32>().unwrap()..=to.parse().unwrap();
-            numbers.map(|number| format!("{letters}-{number}")).collect()
+            let (letters, from) = numbered(first);
+            let (_, to) = numbered(last);
+            (from..=to).map(|number| format!("{letters}-{number}")).collect()
         }
     };
     items.flat_map(expand).collect()
@@ -61,7 +71,7 @@ fn names(cell: &str) -> Vec<String> {
 /// The table: each requirement with its proofs.
 fn proved_elsewhere() -> BTreeMap<String, String> {
     let page = text(&root().join("spec/vectors.md"));
-    let (_, table) = page.split_once("## Proved elsewhere").unwrap();
+    let (_, table) = page.split_once("## Proved elsewhere").unwrap_or_default();
     let rows = table.lines().filter_map(|line| line.strip_prefix("| "));
     let rows = rows.filter(|row| !row.starts_with("requirement ") && !row.starts_with("---"));
     let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
@@ -84,6 +94,7 @@ fn every_requirement_has_a_vector_or_a_proof() {
     let lacking: Vec<_> = requirements()
         .into_iter()
         .filter(|(_, pages)| !pages.iter().all(|page| page.starts_with(NOT_YET)))
+        .filter(|(name, _)| !NOT_YET_ELSEWHERE.contains(&name.as_str()))
         .filter(|(name, _)| !proved.contains(name) && !elsewhere.contains_key(name))
         .map(|(name, pages)| format!("{name} ({})", pages.concat()))
         .collect();

@@ -103,6 +103,12 @@ fn ask_with(world: &mut World, line: &str, token: &str, more: &str, body: &str) 
     let conn = world.connect("127.0.0.1:9");
     world.bytes(conn, request(line, token, more, body).as_bytes());
     world.settle();
+    // A message is acknowledged when its agent's socket took it.
+    for agent in world.sockets.keys().copied().collect::<Vec<_>>() {
+        if agent != conn {
+            world.sent(agent, usize::MAX);
+        }
+    }
     let answer = written(world, conn);
     world.gone(conn);
     let status = answer.get(9..12).and_then(|code| code.parse().ok());

@@ -5,6 +5,7 @@
 mod envelope;
 mod keys;
 mod proof;
+pub(crate) mod token;
 mod transport;
 
 use base64::Engine;

@@ -86,6 +86,9 @@ impl Target {
         if let (Self::Core, Some(why)) = (self, &vector.program_only) {
             return Verdict::Skipped(why.clone());
         }
+        if let Some(words) = &vector.start_fails {
+            return self.start_fails(vector, words);
+        }
         let played = match self {
             Self::Core => core::play_all_splits(vector),
             Self::Runtime { program, .. } => match own_world(program, vector) {
@@ -98,6 +101,30 @@ impl Target {
             Self::At { address, .. } => play(vector, &mut SocketWorld::at(*address)),
         };
         played.map_or_else(Verdict::Failed, |()| Verdict::Passed)
+    }
+}
+
+impl Target {
+    /// A start that must fail: exit code 1, these words, and nothing written. The core is asked about its settings only.
+    fn start_fails(&self, vector: &Vector, words: &str) -> Verdict {
+        let told = match self {
+            Self::Core => match core_settings(vector) {
+                Err(told) => format!("configuration error: {told}"),
+                Ok(_) => return Verdict::Skipped("the command refuses it, not the settings".into()),
+            },
+            Self::Runtime { program, .. } => match Child::refused(program, vector) {
+                Ok(told) => told,
+                Err(why) => return Verdict::Failed(at_start(why)),
+            },
+            Self::At { .. } => return Verdict::Skipped("it needs a gateway with settings of its own".into()),
+        };
+        if told.starts_with(&format!("configuration error: {words}")) {
+            Verdict::Passed
+        } else {
+            Verdict::Failed(at_start(format!(
+                "expected \"configuration error: {words}\", came {told:?}"
+            )))
+        }
     }
 }
 

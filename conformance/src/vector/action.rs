@@ -149,6 +149,17 @@ pub enum Action {
         /// What is added to the time, in milliseconds.
         offset: i64,
     },
+    /// Make a token that an Ed25519 key signs, or spoil one.
+    Jwt(Jwt),
+    /// Expect a token to say this.
+    JwtOf {
+        /// The token; `${NAME}` in it is replaced.
+        token: String,
+        /// A pattern for its header.
+        header: Value,
+        /// A pattern for its claims.
+        claims: Value,
+    },
     /// Bind the claims of the token that is bound to this name to `NAME.sub` and the like.
     Claims(String),
     /// Expect the head of a stream of server-sent events; events from then on.
@@ -300,6 +311,40 @@ pub struct Mint {
     pub signature: Signature,
 }
 
+/// A token to make of an Ed25519 key, or of another token.
+#[derive(Clone, Debug)]
+pub struct Jwt {
+    /// What it is bound to.
+    pub bind: String,
+    /// How it is made.
+    pub made: Made,
+}
+
+/// How such a token is made.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// Signed.
+    Signed {
+        /// The key's name.
+        key: String,
+        /// How: `eddsa`, or in a way that must be refused.
+        how: String,
+        /// The header.
+        header: Value,
+        /// The claims; `$now+N` is a time in seconds.
+        claims: Value,
+        /// Both as texts instead.
+        raw: Option<(String, String)>,
+    },
+    /// Another token with another character at one place.
+    Altered {
+        /// The token; `${NAME}` in it is replaced.
+        of: String,
+        /// The place; negative ones are counted from the end.
+        at: i64,
+    },
+}
+
 /// How a token is signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signature {
@@ -335,6 +380,10 @@ pub struct ResponsePattern {
     pub text: Option<String>,
     /// Whether it answers a HEAD request, so that no body follows.
     pub head: bool,
+    /// Texts that must be in the body.
+    pub contains: Vec<String>,
+    /// Texts that must not.
+    pub lacks: Vec<String>,
 }
 
 /// One WebSocket frame to send.

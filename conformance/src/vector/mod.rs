@@ -17,8 +17,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use action::{
-    Action, Body, ClosePattern, DialAnswer, DialPattern, FilePattern, Frame, Framing, Mint, Payload, Request,
-    RequestPattern, Respond, ResponsePattern, Signature, Upgrade,
+    Action, Body, ClosePattern, DialAnswer, DialPattern, FilePattern, Frame, Framing, Jwt, Made, Mint, Payload,
+    Request, RequestPattern, Respond, ResponsePattern, Signature, Upgrade,
 };
 pub use program::{OutputPattern, Run};
 pub use shelf::{all, from_directory, from_text};
@@ -63,6 +63,8 @@ pub struct Vector {
     pub more_tokens: Vec<String>,
     /// Whether `tick` events are passed over where something else is expected.
     pub skip_ticks: bool,
+    /// What a start that must fail says on standard error; then there are no steps.
+    pub start_fails: Option<String>,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -108,7 +110,7 @@ impl Vector {
     }
 
     fn parse_named(name: String, map: &Map<String, Value>) -> Result<Self, String> {
-        const KEYS: [&str; 14] = [
+        const KEYS: [&str; 15] = [
             "name",
             "proves",
             "why",
@@ -122,6 +124,7 @@ impl Vector {
             "auth",
             "moreTokens",
             "skipTicks",
+            "startFails",
             "steps",
         ];
         if let Some(unknown) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
@@ -135,10 +138,12 @@ impl Vector {
         if proves.is_empty() {
             return Err("\"proves\" must name at least one requirement".into());
         }
-        let steps = map
-            .get("steps")
-            .and_then(Value::as_array)
-            .ok_or("\"steps\" must be an array")?;
+        let start_fails = map.get("startFails").and_then(Value::as_str).map(String::from);
+        let steps = match map.get("steps").and_then(Value::as_array) {
+            Some(steps) => steps.as_slice(),
+            None if start_fails.is_some() => &[],
+            None => return Err("\"steps\" must be an array".into()),
+        };
         let word = |key: &str| map.get(key).and_then(Value::as_str).map(String::from);
         let flag = |key: &str, usual: bool| map.get(key).and_then(Value::as_bool).unwrap_or(usual);
         let mut vector = Self {
@@ -167,6 +172,7 @@ impl Vector {
             },
             more_tokens: texts("moreTokens"),
             skip_ticks: flag("skipTicks", false),
+            start_fails,
             steps: sugar::steps(steps, "")?,
         };
         if vector.core_only.is_none() {

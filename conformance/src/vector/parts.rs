@@ -143,7 +143,7 @@ pub(super) fn headers(value: Option<&Value>) -> Result<Vec<(String, Option<Strin
 }
 
 pub(super) fn response_pattern(value: &Value) -> Result<ResponsePattern, String> {
-    const KEYS: [&str; 5] = ["status", "headers", "json", "text", "head"];
+    const KEYS: [&str; 7] = ["status", "headers", "json", "text", "head", "contains", "lacks"];
     let map = value.as_object().ok_or("a response must be an object")?;
     if let Some(unknown) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(format!("unknown key {unknown:?} (known: {})", KEYS.join(", ")));
@@ -158,6 +158,8 @@ pub(super) fn response_pattern(value: &Value) -> Result<ResponsePattern, String>
         json: map.get("json").cloned(),
         text: map.get("text").and_then(Value::as_str).map(String::from),
         head: map.get("head").and_then(Value::as_bool).unwrap_or(false),
+        contains: super::program::texts(value, "contains")?,
+        lacks: super::program::texts(value, "lacks")?,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::action::{Action, Body, Request, Upgrade};
+use super::action::{Action, Body, Jwt, Made, Request, Upgrade};
 use super::parts::{headers, patterns, request, response_pattern};
 use super::upstream::known;
 
@@ -38,13 +38,49 @@ pub(super) fn composite(verb: &str, on: &str, value: &Value) -> Result<Option<Pa
 }
 
 /// A step that is one action; `None`: it is none of these.
-pub(super) fn single(verb: &str, value: &Value) -> Option<Action> {
-    Some(match verb {
+pub(super) fn single(verb: &str, value: &Value) -> Result<Option<Action>, String> {
+    Ok(Some(match verb {
+        "jwt" => Action::Jwt(jwt(value)?),
+        "jwtOf" => {
+            known(value, &["token", "header", "claims"])?;
+            let part = |key: &str| value.get(key).cloned().unwrap_or_else(|| json!("$any"));
+            Action::JwtOf {
+                token: text(value, "token").ok_or("a token is needed")?.to_owned(),
+                header: part("header"),
+                claims: part("claims"),
+            }
+        }
         "event" => Action::Event(event(value)),
         "comment" => Action::Comment(value.clone()),
         "streamEnd" => Action::StreamEnd,
-        _ => return None,
-    })
+        _ => return Ok(None),
+    }))
+}
+
+/// `jwt`: a token that an Ed25519 key signs, or another one with one character changed.
+fn jwt(value: &Value) -> Result<Jwt, String> {
+    known(value, &["bind", "key", "sign", "header", "claims", "raw", "of", "flip"])?;
+    let bind = text(value, "bind").ok_or("a token needs a name")?.to_owned();
+    let part = |key: &str| value.get(key).cloned().unwrap_or_else(|| json!({}));
+    let raw = value.get("raw").and_then(Value::as_array).map(Vec::as_slice);
+    let made = match (text(value, "of"), raw) {
+        (Some(of), _) => Made::Altered {
+            of: of.to_owned(),
+            at: value.get("flip").and_then(Value::as_i64).unwrap_or(-1),
+        },
+        (None, Some(raw)) if raw.len() != 2 => return Err("\"raw\" takes two texts: header and claims".into()),
+        (None, raw) => Made::Signed {
+            key: text(value, "key").unwrap_or("D").to_owned(),
+            how: text(value, "sign").unwrap_or("eddsa").to_owned(),
+            header: part("header"),
+            claims: part("claims"),
+            raw: raw.and_then(|raw| match raw {
+                [Value::String(header), Value::String(claims)] => Some((header.clone(), claims.clone())),
+                _ => None,
+            }),
+        },
+    };
+    Ok(Jwt { bind, made })
 }
 
 /// `login`: a user of demo mode by name, or an object with more about it.
@@ -87,7 +123,7 @@ fn login(value: &Value) -> Result<Vec<Action>, String> {
 fn call(value: &Value) -> Result<Vec<Action>, String> {
     const ASKED: [&str; 7] = ["as", "json", "form", "body", "headers", "bearer", "key"];
     const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
-    const ANSWERED: [&str; 5] = ["status", "is", "error", "text", "has"];
+    const ANSWERED: [&str; 7] = ["status", "is", "error", "text", "has", "contains", "lacks"];
     let keys: Vec<&str> = ASKED.iter().chain(&METHODS).chain(&ANSWERED).copied().collect();
     known(value, &keys)?;
     let method = METHODS.iter().find_map(|method| Some((*method, text(value, method)?)));
@@ -99,7 +135,7 @@ fn call(value: &Value) -> Result<Vec<Action>, String> {
     if let Some(key) = text(value, "key") {
         request.headers.push(("X-Idempotency-Key".into(), Some(key.into())));
     }
-    let mut answered = picked(value, &["status", "text"]);
+    let mut answered = picked(value, &["status", "text", "contains", "lacks"]);
     if let Some(is) = value.get("is") {
         answered.insert("json".into(), is.clone());
     }

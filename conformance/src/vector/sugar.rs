@@ -114,7 +114,7 @@ impl<'a> Written<'a> {
             .or_else(|| self.expecting().transpose())
             .or_else(|| self.world().transpose())
             .or_else(|| self.house().transpose())
-            .or_else(|| relay::single(self.verb, self.value).map(Ok))
+            .or_else(|| relay::single(self.verb, self.value).transpose())
             .map_or_else(
                 || Err(format!("unknown verb {:?}", self.verb)),
                 |action| Ok(vec![action?]),

@@ -57,12 +57,19 @@ impl CoreWorld {
     /// A world around the machine that `maker` makes; clients' bytes are cut as `split` says.
     #[must_use]
     pub fn new(maker: Maker, split: Split) -> Self {
+        let mut world = Self::unstarted(maker, split);
+        world.outputs();
+        world
+    }
+
+    /// A machine that is made; what it wants is not looked at yet.
+    fn unstarted(maker: Maker, split: Split) -> Self {
         let now = Now {
             monotonic: Instant::from_millis(5_000),
             wall: START,
         };
         let machine = maker(now);
-        let mut world = Self {
+        Self {
             maker,
             machine,
             now,
@@ -83,21 +90,19 @@ impl CoreWorld {
             reader: None,
             log: String::new(),
             exit_code: None,
-        };
-        world.outputs();
-        world
+        }
     }
 
-    /// The same, with names, upstreams and settings that change. (A machine that looks a name up or dials while it is made
-    /// is told that there is no network.)
+    /// The same, with names, upstreams and settings that change.
     ///
     /// # Errors
     /// When the names make no sense.
     pub fn with(maker: Maker, split: Split, surroundings: Surroundings) -> Result<Self, String> {
-        let mut world = Self::new(maker, split);
+        let mut world = Self::unstarted(maker, split);
         world.host.network = Network::new(&surroundings.names, &surroundings.upstreams)?;
         world.facts = surroundings.facts;
         world.reader = surroundings.reader;
+        world.outputs();
         Ok(world)
     }
 

@@ -123,6 +123,10 @@ pub struct RelayLimits {
     pub events_per_session: u32,
     /// Bytes of the events kept of one session.
     pub event_bytes_per_session: u32,
+    /// Bytes of the events kept of all sessions.
+    pub event_bytes: u32,
+    /// Bytes of all messages that wait for agents.
+    pub queued_bytes: u32,
     /// Bytes that wait for one event stream.
     pub stream_buffer_bytes: u32,
     /// The largest request body.
@@ -153,6 +157,8 @@ impl Default for RelayLimits {
             streams_per_user: 64,
             events_per_session: 1_000,
             event_bytes_per_session: 4_194_304,
+            event_bytes: 1_073_741_824,
+            queued_bytes: 268_435_456,
             stream_buffer_bytes: 1_048_576,
             body_bytes: 4_194_304,
             frame_bytes: 393_216,

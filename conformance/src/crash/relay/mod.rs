@@ -1,6 +1,6 @@
 //! Crashes of a relay: users log in, share devices, open sessions and send messages, some to agents that are away; the relay
 //! is killed at a random moment and started again on its state. What was acknowledged must be there: every login, device and
-//! grant, every session, the stored answers, and each message at its agent, in order. Spec: `spec/relay-sessions.md` section 7.
+//! grant, every session, the stored answers, and each message at its agent, in order. Spec: `spec/relay.md` section 21.
 
 mod agent;
 mod house;

@@ -79,6 +79,16 @@ impl Streams {
         fits
     }
 
+    /// Appends to a stream that took most of what it was given, however long this is; `false`: it is not open, or is ending.
+    pub fn append(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
+        let Some(stream) = self.open.get_mut(&conn).filter(|stream| !stream.is_ending) else {
+            return false;
+        };
+        stream.waiting.extend_from_slice(bytes);
+        Self::ready(&mut self.ready, conn, stream);
+        true
+    }
+
     /// Ends a stream after what waits for it.
     pub fn end(&mut self, conn: ConnId) {
         if let Some(stream) = self.open.get_mut(&conn) {
@@ -129,6 +139,13 @@ impl Streams {
             stream.ahead -= of_head;
             stream.unsent = stream.unsent.saturating_sub(bytes - of_head);
         }
+    }
+
+    /// Bytes that the socket has still to take of a stream, those with the head included.
+    #[must_use]
+    pub fn load(&self, conn: ConnId) -> usize {
+        let stream = self.open.get(&conn);
+        stream.map_or(0, |stream| stream.ahead + stream.unsent + stream.waiting.len())
     }
 
     /// Whether a stream is open on this connection.

@@ -8,6 +8,9 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+/// The label of version 2.
+const LABEL: &[u8] = b"portcullis-relay-transcript-v2";
+
 /// What both sides of a handshake must agree on, as texts, exactly as they were exchanged.
 #[derive(Clone, Copy, Debug)]
 pub struct Transcript<'a> {
@@ -21,6 +24,16 @@ pub struct Transcript<'a> {
     pub client_nonce: &'a str,
     /// The agent's key.
     pub agent_key: &'a str,
+}
+
+/// The transcript of version 2: it names the device and its identity key, too, has a label, and each part has its length
+/// before it, so that no two handshakes have the same one.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundTranscript<'a> {
+    /// What version 1 has.
+    pub exchanged: Transcript<'a>,
+    /// The device.
+    pub device_id: &'a str,
 }
 
 /// Why a proof is none.
@@ -73,17 +86,51 @@ impl Transcript<'_> {
     /// # Errors
     /// What is wrong with it.
     pub fn verify(&self, identity_key: &[u8; 32], hash: &str, signature: &str) -> Result<(), ProofFault> {
-        let own = self.hash();
-        let claimed: [u8; 32] = decoded(hash).ok_or(ProofFault::Hash)?;
-        if !bool::from(own.ct_eq(&claimed)) {
-            return Err(ProofFault::Hash);
-        }
-        let signature: [u8; 64] = decoded(signature).ok_or(ProofFault::SignatureForm)?;
-        // Strict: no key or signature of low order, and one form only of each signature.
-        VerifyingKey::from_bytes(identity_key)
-            .and_then(|key| key.verify_strict(&own, &Signature::from_bytes(&signature)))
-            .map_err(|_| ProofFault::Signature)
+        verify(self.hash(), identity_key, hash, signature)
     }
+}
+
+impl BoundTranscript<'_> {
+    /// SHA-256 over the label and the seven parts, each after its length in four bytes.
+    #[must_use]
+    pub fn hash(&self, identity_key: &[u8; 32]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let exchanged = &self.exchanged;
+        for part in [
+            LABEL,
+            self.device_id.as_bytes(),
+            identity_key,
+            exchanged.session_id.as_bytes(),
+            exchanged.handshake_id.as_bytes(),
+            exchanged.client_key.as_bytes(),
+            exchanged.client_nonce.as_bytes(),
+            exchanged.agent_key.as_bytes(),
+        ] {
+            hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+
+    /// Checks an agent's proof, as [`Transcript::verify`] does.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(&self, identity_key: &[u8; 32], hash: &str, signature: &str) -> Result<(), ProofFault> {
+        verify(self.hash(identity_key), identity_key, hash, signature)
+    }
+}
+
+fn verify(own: [u8; 32], identity_key: &[u8; 32], hash: &str, signature: &str) -> Result<(), ProofFault> {
+    let claimed: [u8; 32] = decoded(hash).ok_or(ProofFault::Hash)?;
+    if !bool::from(own.ct_eq(&claimed)) {
+        return Err(ProofFault::Hash);
+    }
+    let signature: [u8; 64] = decoded(signature).ok_or(ProofFault::SignatureForm)?;
+    // Strict: no key or signature of low order, and one form only of each signature.
+    VerifyingKey::from_bytes(identity_key)
+        .and_then(|key| key.verify_strict(&own, &Signature::from_bytes(&signature)))
+        .map_err(|_| ProofFault::Signature)
 }
 
 /// Reads an X25519 public key.

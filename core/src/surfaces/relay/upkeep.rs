@@ -163,6 +163,8 @@ impl Relay {
     /// A stream's socket took bytes.
     pub fn stream_sent(&mut self, conn: ConnId, bytes: usize) {
         self.streams.sent(conn, bytes);
+        let limit = self.config.limits.stream_buffer_bytes as usize;
+        self.parts.sessions.listen_on(&mut self.streams, limit, conn);
     }
 
     /// Nobody waits for an answer or for events on this connection any more.

@@ -224,6 +224,8 @@ impl World {
                     StreamOutput::Bytes(bytes) => {
                         heard.push_str(core::str::from_utf8(&bytes).unwrap());
                         self.streams.sent(conn, bytes.len());
+                        let limit = self.relay.limits.stream_buffer_bytes as usize;
+                        self.sessions.listen_on(&mut self.streams, limit, conn);
                     }
                     StreamOutput::End => heard.push_str("END"),
                 }

@@ -18,6 +18,8 @@ pub(super) fn read(values: &Values<'_>) -> RelayLimits {
         streams_per_user: many("RELAY_MAX_STREAMS_PER_USER", usual.streams_per_user),
         events_per_session: many("RELAY_MAX_EVENTS_PER_SESSION", usual.events_per_session),
         event_bytes_per_session: bytes("RELAY_MAX_EVENT_BYTES_PER_SESSION", usual.event_bytes_per_session),
+        event_bytes: values.number("RELAY_MAX_EVENT_BYTES", usual.event_bytes, (1_048_576, u32::MAX)),
+        queued_bytes: values.number("RELAY_MAX_QUEUED_BYTES", usual.queued_bytes, (1_048_576, u32::MAX)),
         stream_buffer_bytes: bytes("RELAY_MAX_STREAM_BUFFER_BYTES", usual.stream_buffer_bytes),
         body_bytes: bytes("RELAY_MAX_BODY_BYTES", usual.body_bytes),
         // Published clients read no event of 512 KiB or more.

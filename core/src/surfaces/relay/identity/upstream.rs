@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::claims::Trust;
 use super::documents::{Documents, State};
-use super::jwk::{Algorithm, Way, verify_ed25519};
+use super::jwk::{Algorithm, Jwk, Way, verify_ed25519};
 use super::{Identity, Refusal};
 use crate::calls::Owner;
 use crate::effect::{Completion, Effect, Outcome, SignatureCheck};
@@ -49,7 +49,7 @@ struct Unverified {
     kid: Option<String>,
     input: Bytes,
     signature: Bytes,
-    /// The keys were fetched again for it.
+    /// The keys were fetched for it.
     is_second_try: bool,
 }
 
@@ -119,6 +119,10 @@ impl Upstream {
                 State::Ready => self.check(cx, conn, token),
             }
             if state == State::Waiting {
+                // What comes now is as new as can be for all that wait for it.
+                for (_, token) in &mut self.waiting {
+                    token.is_second_try = true;
+                }
                 return;
             }
         }
@@ -128,7 +132,11 @@ impl Upstream {
         if !self.documents.allows(token.algorithm) {
             return self.verdicts.push_back((conn, Err(Refusal::NotVerified)));
         }
-        let verdict = match self.way(&token) {
+        let mut ways = self.ways(&token);
+        let named = |key: &Jwk| token.kid.is_none() || key.kid == token.kid;
+        let is_known = self.documents.keys().iter().any(named);
+        let way = ways.pop().filter(|_| ways.is_empty() || token.kid.is_some());
+        let verdict = match way {
             Some(Way::Ed25519(key)) if verify_ed25519(&key, &token.input, &token.signature) => Ok(token.identity),
             Some(Way::Ed25519(_)) => Err(Refusal::NotVerified),
             Some(Way::Effect(scheme)) => {
@@ -142,29 +150,28 @@ impl Upstream {
                 return;
             }
             // The provider may have new keys.
-            None if !token.is_second_try || self.documents.is_under_way() => match self.documents.want_newer(cx) {
-                State::Waiting => {
-                    token.is_second_try = true;
-                    return self.waiting.push_back((conn, token));
+            None if !is_known && (!token.is_second_try || self.documents.is_under_way()) => {
+                match self.documents.want_newer(cx) {
+                    State::Waiting => {
+                        token.is_second_try = true;
+                        return self.waiting.push_back((conn, token));
+                    }
+                    State::Failing => Err(Refusal::Unavailable),
+                    State::Ready => Err(Refusal::NotVerified),
                 }
-                State::Failing => Err(Refusal::Unavailable),
-                State::Ready => Err(Refusal::NotVerified),
-            },
+            }
             None => Err(Refusal::NotVerified),
         };
         self.verdicts.push_back((conn, verdict));
     }
 
-    /// The key that the token names and the way it is checked with it; a token that names none is taken only when there
-    /// is no choice.
-    fn way(&self, token: &Unverified) -> Option<Way> {
+    /// The keys that the token may mean, two at most, and how it is checked with them. One that names its key means the
+    /// first of that name; one that names none is taken only when there is no choice.
+    fn ways(&self, token: &Unverified) -> Vec<Way> {
         let keys = self.documents.keys().iter();
         let fitting = keys.filter(|key| token.kid.is_none() || key.kid == token.kid);
-        let ways: Vec<Way> = fitting.filter_map(|key| key.way(token.algorithm)).take(2).collect();
-        match (ways.len(), token.kid.is_some()) {
-            (1, _) | (2, true) => ways.into_iter().next(),
-            _ => None,
-        }
+        let fitting = fitting.filter_map(|key| key.way(token.algorithm));
+        fitting.take(if token.kid.is_some() { 1 } else { 2 }).collect()
     }
 
     /// The next verdict.

@@ -83,6 +83,29 @@ impl Answers {
         self.fresh = (self.fresh + 1).min(self.order.len());
     }
 
+    /// How many are kept.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Forgets those whose time is over, as far as they are on disk.
+    pub(super) fn sweep(&mut self, now: UnixMillis) {
+        while self.order.len() > self.fresh
+            && self.order.front().is_some_and(|(until, _)| *until <= now)
+            && let Some((until, key)) = self.order.pop_front()
+        {
+            if self.by_key.get(&key).is_some_and(|stored| stored.until == until) {
+                self.by_key.remove(&key);
+            }
+        }
+        if self.order.is_empty() {
+            *self = Self {
+                chunks: core::mem::take(&mut self.chunks),
+                ..Self::default()
+            };
+        }
+    }
+
     /// Writes what is not on disk.
     pub(super) fn flush(&mut self, session: &SessionId, now: UnixMillis, ledger: &mut Ledger) {
         while self.chunks.front().is_some_and(|(until, _)| *until <= now) {

@@ -103,12 +103,25 @@ impl Backlog {
         }
     }
 
-    /// What a listener missed that saw events up to this cursor; everything for a cursor that no event had.
-    pub(super) fn since(&self, cursor: Option<&str>) -> impl Iterator<Item = &Bytes> {
+    /// The last event that a listener with this cursor saw; none for a cursor that no event had.
+    pub(super) fn cursor(&self, cursor: Option<&str>) -> u64 {
         let cursor = cursor.and_then(|cursor| cursor.parse::<u64>().ok());
-        let cursor = cursor.filter(|cursor| *cursor < self.next).unwrap_or(0);
-        let missed = self.events.iter().filter(move |event| event.number > cursor);
-        missed.map(|event| &event.text)
+        cursor.filter(|cursor| *cursor < self.next).unwrap_or(0)
+    }
+
+    /// Gives what came after this event, at least one event and about `most` bytes. The last one given, if there are more.
+    pub(super) fn since(&self, last: u64, most: usize, mut give: impl FnMut(&Bytes)) -> Option<u64> {
+        let from = self.events.partition_point(|event| event.number <= last);
+        let (mut given, mut number) = (0, last);
+        for event in self.events.range(from..) {
+            if given > 0 && given + event.text.len() > most {
+                return Some(number);
+            }
+            given += event.text.len();
+            number = event.number;
+            give(&event.text);
+        }
+        None
     }
 
     /// Bytes kept.
@@ -229,7 +242,12 @@ mod tests {
             let text = core::str::from_utf8(text).unwrap();
             String::from(text.split("data: ").nth(1).unwrap().trim_end())
         };
-        backlog.since(cursor).map(data).collect()
+        let (mut last, mut seen) = (Some(backlog.cursor(cursor)), Vec::new());
+        // In pieces as small as they can be.
+        while let Some(from) = last {
+            last = backlog.since(from, 1, |text| seen.push(data(text)));
+        }
+        seen
     }
 
     #[test]

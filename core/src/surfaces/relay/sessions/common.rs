@@ -20,6 +20,9 @@ use crate::time::Instant;
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Events of all sessions of one user.
 const MAX_EVENT_BYTES: usize = 67_108_864;
+/// Answers of all sessions of one user that are kept for repetitions, and those that each session may keep in any case.
+const MAX_ANSWERS: usize = 20_000;
+const MIN_ANSWERS: usize = 8;
 /// Messages of one user that wait for agents.
 pub(super) const MAX_QUEUED_BYTES: usize = 16_777_216;
 
@@ -27,6 +30,8 @@ pub(super) const MAX_QUEUED_BYTES: usize = 16_777_216;
 #[derive(Debug, Default)]
 pub(super) struct Common {
     pub(super) users: BTreeMap<Uid, Holding>,
+    /// What all of them hold.
+    pub(super) all: Holding,
     pub(super) listeners: Listeners,
     pub(super) dirty: Vec<SessionId>,
     pub(super) flush_at: Option<Instant>,
@@ -41,6 +46,20 @@ pub(super) struct Holding {
     pub(super) sessions: u32,
     pub(super) event_bytes: usize,
     pub(super) queued_bytes: usize,
+    /// Answers that are kept for repetitions.
+    pub(super) answers: usize,
+}
+
+impl Holding {
+    fn changed(self, before: Self, after: Self) -> Self {
+        let sum = |all: usize, before: usize, after: usize| (all + after).saturating_sub(before);
+        Self {
+            sessions: (self.sessions + after.sessions).saturating_sub(before.sessions),
+            event_bytes: sum(self.event_bytes, before.event_bytes, after.event_bytes),
+            queued_bytes: sum(self.queued_bytes, before.queued_bytes, after.queued_bytes),
+            answers: sum(self.answers, before.answers, after.answers),
+        }
+    }
 }
 
 impl Common {
@@ -49,15 +68,27 @@ impl Common {
     }
 
     pub(super) fn hold(&mut self, uid: &Uid, change: impl FnOnce(&mut Holding)) {
+        let before = self.holding(uid);
+        let mut after = before;
+        change(&mut after);
+        self.all = self.all.changed(before, after);
         match self.users.get_mut(uid) {
-            Some(holding) => {
-                change(holding);
-                if holding.sessions == 0 {
-                    self.users.remove(uid);
-                }
+            Some(_) if after.sessions == 0 => {
+                self.users.remove(uid);
+                self.all = self.all.changed(after, Holding::default());
             }
-            None => change(self.users.entry(uid.clone()).or_default()),
+            Some(holding) => *holding = after,
+            None => {
+                self.users.insert(uid.clone(), after);
+            }
         }
+    }
+
+    /// How many answers a session may keep that keeps so many now.
+    pub(super) fn room_for_answers(&self, cx: &RelayContext<'_>, uid: &Uid, own: usize) -> usize {
+        let others = self.holding(uid).answers.saturating_sub(own);
+        let left = MAX_ANSWERS.saturating_sub(others).max(MIN_ANSWERS);
+        (cx.relay.limits.idempotency_per_session as usize).min(left)
     }
 
     /// A session changed in a way that is written with the next flush.
@@ -83,7 +114,9 @@ impl Common {
         let others = held.saturating_sub(session.backlog.bytes());
         let limits = backlog::Limits {
             events: limits.events_per_session as usize,
-            bytes: (limits.event_bytes_per_session as usize).min(MAX_EVENT_BYTES.saturating_sub(others)),
+            bytes: (limits.event_bytes_per_session as usize)
+                .min(MAX_EVENT_BYTES.saturating_sub(others))
+                .min((limits.event_bytes as usize).saturating_sub(self.all.event_bytes - held + others)),
         };
         let (text, delta) = session.backlog.push(&mut self.scratch, limits, write);
         self.hold(&session.kept.initiator, |holding| {
@@ -93,6 +126,10 @@ impl Common {
         self.touch(cx.now.monotonic, session);
         let listeners = &mut self.listeners;
         session.listeners.retain(|conn| {
+            // It reads what is older first and comes to this one by itself.
+            if listeners.is_behind(*conn) {
+                return true;
+            }
             let taken = cx.streams.push(*conn, &text);
             if !taken {
                 // It comes back with its cursor.

@@ -37,6 +37,14 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Says which transcript was signed: nothing for the usual one.
+    pub(super) fn set_version(&mut self, is_bound: bool) {
+        self.0.retain(|(name, _)| *name != "transcript_version");
+        if is_bound {
+            self.0.push(("transcript_version", Value::Raw("2")));
+        }
+    }
+
     /// Sets a member that is there.
     pub(super) fn replace(&mut self, name: &str, text: &'a str) {
         if let Some((_, value)) = self.0.iter_mut().find(|(other, _)| *other == name) {

@@ -24,6 +24,14 @@ use crate::surfaces::relay::{body, stamp};
 /// The longest nonce: published clients have 32 characters at most.
 const MAX_NONCE: usize = 256;
 
+/// An answer that says which transcript was signed.
+#[derive(serde::Serialize)]
+struct Versioned<'a> {
+    #[serde(flatten)]
+    answer: BTreeMap<&'static str, &'a str>,
+    transcript_version: u8,
+}
+
 /// What a client asks for.
 struct Init {
     session: SessionId,
@@ -32,6 +40,7 @@ struct Init {
     conversation: ConversationId,
     key: String,
     nonce: String,
+    knows_bound: bool,
 }
 
 impl Sessions {
@@ -97,6 +106,7 @@ impl Sessions {
             conversation: init.conversation.clone(),
             client_key: init.key.clone(),
             client_nonce: init.nonce.clone(),
+            knows_bound: init.knows_bound,
             proof: AgentProof::default(),
             status: State::PendingAgentConnection,
             last_error: String::new(),
@@ -144,6 +154,15 @@ impl Sessions {
         answer.insert("transcript_hash", &kept.proof.hash);
         answer.insert("created_at", &created);
         answer.insert("updated_at", &updated);
+        if kept.proof.is_bound {
+            return Ok(Reply::Now(Answer::json(
+                Status::OK,
+                &Versioned {
+                    answer,
+                    transcript_version: 2,
+                },
+            )));
+        }
         Ok(Reply::Now(Answer::json(Status::OK, &answer)))
     }
 
@@ -242,6 +261,9 @@ fn write_request(out: &mut BytesMut, session: &Session) {
         out.put_slice(lead);
         write_string(out, text);
     }
+    if kept.knows_bound {
+        out.put_slice(b",\"transcript_version\":2");
+    }
     out.put_slice(b",\"type\":\"session.handshake.request\"}");
 }
 
@@ -275,7 +297,13 @@ pub(super) fn read_proof(object: &Object<'_>) -> AgentProof {
         key: text(["agent_ephemeral_public_key", "agentEphemeralPublicKey"]),
         signature: text(["agent_identity_signature", "agentIdentitySignature"]),
         hash: text(["transcript_hash", "transcriptHash"]),
+        is_bound: is_version_2(object),
     }
+}
+
+/// `transcript_version: 2`
+fn is_version_2(object: &Object<'_>) -> bool {
+    object.get("transcript_version").is_some_and(|value| value.get() == "2")
 }
 
 fn read_init(request: &Request<'_>, id: &str) -> Result<Init, Answer> {
@@ -302,6 +330,7 @@ fn read_init(request: &Request<'_>, id: &str) -> Result<Init, Answer> {
         conversation,
         key,
         nonce,
+        knows_bound: is_version_2(&object),
     })
 }
 
@@ -312,7 +341,8 @@ fn repeats(session: &Session, caller: &Caller, init: &Init) -> Result<(), Answer
         && kept.initiator == caller.uid
         && kept.handshake == init.handshake
         && kept.client_key == init.key
-        && kept.client_nonce == init.nonce;
+        && kept.client_nonce == init.nonce
+        && kept.knows_bound == init.knows_bound;
     if !same {
         let text = "handshake_id already exists with different payload";
         return Err(refused(Status::CONFLICT, text));

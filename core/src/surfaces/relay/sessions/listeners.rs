@@ -12,6 +12,7 @@ use crate::surfaces::relay::context::RelayContext;
 use crate::surfaces::relay::devices::{Devices, end_of};
 use crate::surfaces::relay::http::{Answer, Caller, EventStream, Reply, Request};
 use crate::surfaces::relay::ids::SessionId;
+use crate::surfaces::relay::streams::Streams;
 use crate::time::Instant;
 
 /// The longest silence.
@@ -22,6 +23,8 @@ const BEAT: Duration = Duration::from_secs(15);
 pub(super) struct Listeners {
     open: BTreeMap<ConnId, Listener>,
     due: BTreeSet<(Instant, ConnId)>,
+    /// Those that have not been sent all that is older, and the last event that they were sent.
+    behind: BTreeMap<ConnId, u64>,
 }
 
 #[derive(Debug)]
@@ -38,8 +41,14 @@ impl Listeners {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Whether a listener has not been sent all that is older than the newest event.
+    pub(super) fn is_behind(&self, conn: ConnId) -> bool {
+        !self.behind.is_empty() && self.behind.contains_key(&conn)
+    }
+
     /// Forgets a listener; the session to which it listened.
     pub(super) fn remove(&mut self, conn: ConnId) -> Option<SessionId> {
+        self.behind.remove(&conn);
         let listener = self.open.remove(&conn)?;
         self.due.remove(&(listener.next, conn));
         Some(listener.session)
@@ -68,8 +77,10 @@ impl Sessions {
             return Err(refused(Status::TOO_MANY_REQUESTS, "too many event streams").with("Retry-After", "30"));
         }
         let mut first = BytesMut::from(&b":connected\n\n"[..]);
-        for event in session.backlog.since(request.headers.get("last-event-id")) {
-            first.put_slice(event);
+        let limit = cx.relay.limits.stream_buffer_bytes as usize;
+        let cursor = session.backlog.cursor(request.headers.get("last-event-id"));
+        if let Some(last) = session.backlog.since(cursor, limit, |event| first.put_slice(event)) {
+            self.common.listeners.behind.insert(conn, last);
         }
         let until = end_of(cx.now, caller);
         let next = cx.now.monotonic.plus(BEAT).min(until);
@@ -86,6 +97,29 @@ impl Sessions {
             .open(conn, caller.uid.clone(), cx.relay.limits.stream_buffer_bytes);
         let first = first.freeze();
         Ok(Reply::Events(EventStream { first }))
+    }
+
+    /// A listener's socket took bytes: who is behind is sent more of what is older.
+    pub fn listen_on(&mut self, streams: &mut Streams, limit: usize, conn: ConnId) {
+        let listeners = &mut self.common.listeners;
+        let Some(last) = listeners.behind.get(&conn).copied() else {
+            return;
+        };
+        if streams.load(conn) > limit / 4 {
+            return;
+        }
+        let session = listeners.open.get(&conn).map(|listener| &listener.session);
+        let Some(session) = session.and_then(|id| self.sessions.get(id)) else {
+            return;
+        };
+        let mut more = BytesMut::new();
+        match session.backlog.since(last, limit / 2, |event| more.put_slice(event)) {
+            Some(last) => listeners.behind.insert(conn, last),
+            None => listeners.behind.remove(&conn),
+        };
+        if !streams.append(conn, &more) {
+            self.closed(conn);
+        }
     }
 
     /// Heartbeats that are due.

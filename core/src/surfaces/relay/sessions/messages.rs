@@ -126,8 +126,13 @@ impl Sessions {
         session.kept.updated_at = cx.now.wall;
         let answer = accepted(session, &message.message_id, queued);
         let stored = Stored::new(message.fingerprint, message.message_id, queued, message.until);
-        let limit = cx.relay.limits.idempotency_per_session as usize;
+        let before = session.answers.len();
+        let limit = self.common.room_for_answers(cx, &session.kept.initiator, before);
         session.answers.insert(message.key.into(), stored, cx.now.wall, limit);
+        let after = session.answers.len();
+        self.common.hold(&session.kept.initiator, |holding| {
+            holding.answers = (holding.answers + after).saturating_sub(before);
+        });
         self.common.touch(cx.now.monotonic, session);
         if queued {
             session.keep(cx.ledger, Durability::Durable);
@@ -147,9 +152,12 @@ impl Sessions {
             return Err(refused(Status::NOT_FOUND, "session not found"));
         };
         let held = self.common.holding(&session.kept.initiator).queued_bytes;
+        let all = self.common.all.queued_bytes;
+        let has_room =
+            held + frame.len() <= MAX_QUEUED_BYTES && all + frame.len() <= cx.relay.limits.queued_bytes as usize;
         let is_full = session.undelivered.len() >= cx.relay.limits.undelivered_per_session as usize;
         let text = core::str::from_utf8(&frame).ok();
-        let Some(text) = text.filter(|_| !is_full && held + frame.len() <= MAX_QUEUED_BYTES) else {
+        let Some(text) = text.filter(|_| !is_full && has_room) else {
             let ids = [
                 ("session_id", id.as_str()),
                 ("conversation_id", session.kept.conversation.as_str()),

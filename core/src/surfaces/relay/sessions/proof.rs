@@ -8,7 +8,7 @@ use super::record::{AgentProof, Session, Status};
 use crate::store::Durability;
 use crate::surfaces::relay::context::RelayContext;
 use crate::surfaces::relay::stamp;
-use crate::surfaces::relay::transcript::ProofFault;
+use crate::surfaces::relay::transcript::{BoundTranscript, ProofFault};
 
 /// What became of a good proof.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,9 +23,19 @@ pub(super) enum Taken {
 
 /// Checks a proof against the device's key.
 pub(super) fn check(session: &Session, identity_key: &[u8; 32], proof: &AgentProof) -> Result<(), ProofFault> {
-    session
-        .transcript(&proof.key)
-        .verify(identity_key, &proof.hash, &proof.signature)
+    let exchanged = session.transcript(&proof.key);
+    if !proof.is_bound {
+        return exchanged.verify(identity_key, &proof.hash, &proof.signature);
+    }
+    // A client that has not said that it knows the other transcript could not check it.
+    if !session.kept.knows_bound {
+        return Err(ProofFault::Hash);
+    }
+    let bound = BoundTranscript {
+        exchanged,
+        device_id: session.kept.device.as_str(),
+    };
+    bound.verify(identity_key, &proof.hash, &proof.signature)
 }
 
 /// Takes a good proof, unless the session has one.
@@ -61,6 +71,7 @@ pub(super) fn tell(cx: &mut RelayContext<'_>, common: &mut Common, session: &mut
         frame.set("agent_ephemeral_public_key", &kept.proof.key);
         frame.set("agent_identity_signature", &kept.proof.signature);
         frame.set("transcript_hash", &kept.proof.hash);
+        frame.set_version(kept.proof.is_bound);
     } else {
         frame.set("error", &kept.last_error);
     }

@@ -63,6 +63,9 @@ pub(super) struct Kept {
     pub(super) conversation: ConversationId,
     pub(super) client_key: String,
     pub(super) client_nonce: String,
+    /// The client knows the transcript of version 2.
+    #[serde(default)]
+    pub(super) knows_bound: bool,
     /// The agent's proof; empty until it came.
     pub(super) proof: AgentProof,
     pub(super) status: Status,
@@ -81,6 +84,9 @@ pub(super) struct AgentProof {
     pub(super) key: String,
     pub(super) signature: String,
     pub(super) hash: String,
+    /// It is over the transcript of version 2.
+    #[serde(default)]
+    pub(super) is_bound: bool,
 }
 
 /// A session.

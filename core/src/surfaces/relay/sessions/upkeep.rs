@@ -65,19 +65,31 @@ impl Sessions {
                     .hold(&session.kept.initiator, |holding| holding.event_bytes += more);
                 good
             }
-            ANSWERS => session.answers.load(number, &record.value, now.wall, limit),
+            ANSWERS => {
+                let before = session.answers.len();
+                let good = session.answers.load(number, &record.value, now.wall, limit);
+                let after = session.answers.len();
+                self.common.hold(&session.kept.initiator, |holding| {
+                    holding.answers = (holding.answers + after).saturating_sub(before);
+                });
+                good
+            }
             _ => {
                 let Some(kept) = records::read::<KeptMessage>(&record.value) else {
                     return false;
                 };
                 let message_id = kept.message_id;
+                let before = session.answers.len();
                 if now.wall < kept.until {
                     let stored = Stored::new(kept.fingerprint, message_id.clone(), true, kept.until);
                     session.answers.insert(kept.key, stored, now.wall, limit);
                 }
+                let after = session.answers.len();
                 let frame = Bytes::from(kept.frame);
-                self.common
-                    .hold(&session.kept.initiator, |holding| holding.queued_bytes += frame.len());
+                self.common.hold(&session.kept.initiator, |holding| {
+                    holding.queued_bytes += frame.len();
+                    holding.answers = (holding.answers + after).saturating_sub(before);
+                });
                 session.next_place = session.next_place.max(number.saturating_add(1));
                 session.undelivered.push_back(Undelivered {
                     place: number,
@@ -113,6 +125,7 @@ impl Sessions {
         self.common.hold(&session.kept.initiator, |holding| {
             holding.sessions = holding.sessions.saturating_sub(1);
             holding.event_bytes = holding.event_bytes.saturating_sub(session.backlog.bytes());
+            holding.answers = holding.answers.saturating_sub(session.answers.len());
         });
         cx.ledger
             .change(SESSIONS, id.as_str(), Change::Delete, Durability::Durable);
@@ -183,6 +196,16 @@ impl Sessions {
             .collect();
         for id in over {
             self.forget(cx, &id);
+        }
+        for session in self.sessions.values_mut() {
+            let before = session.answers.len();
+            session.answers.sweep(cx.now.wall);
+            let gone = before - session.answers.len();
+            if gone > 0 {
+                self.common.hold(&session.kept.initiator, |holding| {
+                    holding.answers = holding.answers.saturating_sub(gone);
+                });
+            }
         }
     }
 }

@@ -115,7 +115,10 @@ fn a_slow_listener_ends_and_misses_nothing_with_its_cursor() {
     world.agent_says(agent, &answer("session.progress", 2));
     assert_eq!(world.heard(conn), "");
     let cursor = format!("Last-Event-ID: {}\r\n", START * 1_024);
-    let seen = data(&world.ask_with(&ann, EVENTS, &cursor, "").body);
+    let asked = world.ask_with(&ann, EVENTS, &cursor, "");
+    let mut seen = data(&asked.body);
+    world.act(|_, sessions, cx| sessions.listen_on(cx.streams, 100, asked.conn));
+    seen.extend(data(&world.heard(asked.conn)));
     assert_eq!(
         seen.iter()
             .map(|event| event["seq"].as_u64().unwrap())
@@ -136,4 +139,60 @@ fn the_backlog_is_bounded_in_number_and_bytes() {
     world.agent_says(agent, &answer("session.progress", 6));
     let seen = data(&world.ask(&ann, EVENTS, "").body);
     assert_eq!((seen.len(), &seen[1]["seq"]), (2, &6.into()));
+}
+
+#[test]
+fn a_listener_that_was_away_for_long_reads_in_pieces_and_misses_nothing() {
+    let (mut world, ann, agent) = established();
+    world.relay.limits.stream_buffer_bytes = 1_024;
+    let seqs = |heard: &str| -> Vec<u64> { data(heard).iter().filter_map(|event| event["seq"].as_u64()).collect() };
+    for seq in 1..=20 {
+        world.agent_says(agent, &answer("session.progress", seq));
+    }
+    let asked = world.ask(&ann, EVENTS, "");
+    assert!(asked.body.len() < 1_300, "{}", asked.body.len());
+    // It took nothing yet: what is new waits behind what is older.
+    world.agent_says(agent, &answer("session.progress", 21));
+    assert_eq!(world.heard(asked.conn), "");
+    let mut got = seqs(&asked.body);
+    world.act(|_, sessions, cx| sessions.listen_on(cx.streams, 1_024, asked.conn));
+    got.extend(seqs(&world.heard(asked.conn)));
+    assert_eq!(got, (1..=21).collect::<Vec<_>>());
+    world.agent_says(agent, &answer("session.progress", 22));
+    assert_eq!(seqs(&world.heard(asked.conn)), [22], "and then as it comes");
+}
+
+#[test]
+fn the_events_and_waiting_messages_of_everybody_together_are_bounded() {
+    let (mut world, ann, agent) = established();
+    world.relay.limits.event_bytes = 2_000;
+    for seq in 1..=40 {
+        world.agent_says(agent, &answer("session.progress", seq));
+    }
+    assert!(world.ask(&ann, EVENTS, "").body.len() < 2_100);
+    assert!(world.sessions.common.all.event_bytes <= 2_000);
+    world.agent_leaves(agent);
+    world.relay.limits.queued_bytes = 900;
+    assert_eq!(send(&mut world, &ann, 1).status, 202);
+    send(&mut world, &ann, 2).is(503, "agent_unavailable");
+    assert_eq!(world.ask(&ann, "DELETE /gateway/v1/devices/dev_1", "").status, 204);
+    let all = world.sessions.common.all;
+    assert_eq!(
+        (all.sessions, all.event_bytes, all.queued_bytes, all.answers),
+        (0, 0, 0, 0)
+    );
+}
+
+#[test]
+fn answers_are_forgotten_with_their_time() {
+    let (mut world, ann, agent) = established();
+    for seq in 1..=20 {
+        assert_eq!(send(&mut world, &ann, seq).status, 202);
+    }
+    assert_eq!(world.sessions.common.all.answers, 20);
+    for _ in 0..20 {
+        world.seconds(35);
+        world.agent_says(agent, r#"{"type":"heartbeat"}"#);
+    }
+    assert_eq!(world.sessions.common.all.answers, 0);
 }

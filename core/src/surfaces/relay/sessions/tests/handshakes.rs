@@ -421,3 +421,65 @@ fn a_session_of_an_agent_that_is_there_is_not_forgotten() {
         world.disk.keys()
     );
 }
+
+#[test]
+fn a_client_that_knows_it_gets_a_transcript_that_names_device_and_key() {
+    use crate::surfaces::relay::transcript::BoundTranscript;
+    let (mut world, ann, _) = with_device();
+    let agent = world.agent(&ann, "dev_1");
+    let asks = init_body("s-01").replacen('{', r#"{"transcript_version":2,"#, 1);
+    assert_eq!(world.ask(&ann, INIT, &asks).status, 202);
+    init(&mut world, &ann).is(409, "handshake_id already exists with different payload");
+    let request = world.frames(agent).pop().unwrap();
+    assert!(request.contains(r#""transcript_version":2,"type":"session.handshake.request""#));
+    let identity = SigningKey::from_bytes(&[1; 32]);
+    let proof = |device: &str, seed: u8| {
+        let bound = BoundTranscript {
+            exchanged: Transcript {
+                session_id: "s-01",
+                handshake_id: "h-01",
+                client_key: CLIENT_KEY,
+                client_nonce: "nonce",
+                agent_key: AGENT_KEY,
+            },
+            device_id: device,
+        };
+        let hash = bound.hash(SigningKey::from_bytes(&[seed; 32]).verifying_key().as_bytes());
+        format!(
+            r#"{{"device_id":"dev_1","handshake_id":"h-01","transcript_version":2,"agent_ephemeral_public_key":"{AGENT_KEY}","agent_identity_signature":"{}","transcript_hash":"{}"}}"#,
+            STANDARD.encode(identity.sign(&hash).to_bytes()),
+            STANDARD.encode(hash)
+        )
+    };
+    for wrong in [proof("dev_2", 1), proof("dev_1", 2)] {
+        world.ask(&ann, ACK, &wrong).is(400, "transcript hash mismatch");
+    }
+    let good = proof("dev_1", 1);
+    let unsaid = good.replace(r#""transcript_version":2,"#, "");
+    world.ask(&ann, ACK, &unsaid).is(400, "transcript hash mismatch");
+    assert_eq!(world.ask(&ann, ACK, &good).status, 202);
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").json()["transcript_version"], 2);
+    assert_eq!(data(&world.ask(&ann, EVENTS, "").body)[0]["transcript_version"], 2);
+    // Nobody who did not ask for it is given it.
+    assert_eq!(
+        world
+            .ask(&ann, &INIT.replace("s-01", "s-02"), &init_body("s-02"))
+            .status,
+        202
+    );
+    let other = good.replace("h-01", "h-02");
+    let line = ACK.replace("s-01", "s-02");
+    world.ask(&ann, &line, &other).is(400, "transcript hash mismatch");
+}
+
+#[test]
+fn an_agent_that_does_not_know_the_newer_transcript_answers_with_the_usual_one() {
+    let (mut world, ann, _) = with_device();
+    let agent = world.agent(&ann, "dev_1");
+    let asks = init_body("s-01").replacen('{', r#"{"transcript_version":2,"#, 1);
+    assert_eq!(world.ask(&ann, INIT, &asks).status, 202);
+    world.agent_says(agent, &ack_frame("s-01", AGENT_KEY));
+    let told = world.ask(&ann, HANDSHAKE, "").json();
+    assert_eq!(told["status"], "agent_acknowledged");
+    assert_eq!(told.get("transcript_version"), None, "the client is to decide");
+}
