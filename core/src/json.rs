@@ -118,7 +118,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
 #[must_use]
 pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     let text = value.get();
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    let [b'"', .., b'"'] = text.as_bytes() else {
+        return None;
+    };
+    let inner = text.get(1..text.len() - 1)?;
     if !inner.as_bytes().contains(&b'\\') {
         return Some(Cow::Borrowed(inner));
     }

@@ -70,13 +70,18 @@ impl Outbox {
 
     /// Appends a text message, which `write` writes; nothing once the connection is being closed.
     pub fn text(&mut self, conn: ConnId, write: impl FnOnce(&mut BytesMut)) {
+        self.text_of(conn, MESSAGE, write);
+    }
+
+    /// The same for a message that needs about so much room.
+    pub fn text_of(&mut self, conn: ConnId, room: usize, write: impl FnOnce(&mut BytesMut)) {
         let limit = self.limit;
         let parcel = self.parcel(conn);
         if parcel.close.is_none() && parcel.bytes.len() > limit {
             parcel.close = Some((CloseCode::POLICY, SLOW_CONSUMER.into()));
         }
         if parcel.close.is_none() {
-            parcel.bytes.reserve(MESSAGE);
+            parcel.bytes.reserve(room);
             send::text_with(&mut parcel.bytes, write);
         }
     }

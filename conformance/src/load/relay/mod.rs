@@ -34,13 +34,11 @@ const ENVIRONMENT: [(&str, &str); 7] = [
 pub(super) fn messages(plan: &Plan) -> Result<Vec<Measurement>, String> {
     let total = plan.requests.div_ceil(FEWER);
     let mut all = beside(
-        || with_relay(plan, |child| turns::run(child.address(), AGENTS, total, plan.at_most)),
+        || with_relay(plan, |child| turns::run(child, AGENTS, total, plan.at_most)),
         || echoes(plan, total),
     )?;
     let alone = plan.requests.div_ceil(FEWER_ALONE);
-    all.push(with_relay(plan, |child| {
-        turns::run(child.address(), 1, alone, plan.at_most)
-    })?);
+    all.push(with_relay(plan, |child| turns::run(child, 1, alone, plan.at_most))?);
     Ok(all)
 }
 
@@ -51,7 +49,9 @@ pub(super) fn idle(plan: &Plan) -> Result<Vec<Measurement>, String> {
 
 fn with_relay(plan: &Plan, work: impl FnOnce(&Child) -> Result<Measurement, String>) -> Result<Measurement, String> {
     let environment = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    metered(&mut Child::relay(&plan.gateway, environment.into())?, work)
+    let mut child = Child::relay(&plan.gateway, environment.into())?;
+    setup::ready(child.address()).map_err(|why| child.explain(&why))?;
+    metered(&mut child, work)
 }
 
 /// A message is two round trips for the server: one with the client, one with the agent.

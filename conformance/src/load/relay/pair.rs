@@ -190,6 +190,11 @@ impl Pair {
                 return Ok(());
             }
             let frame: Vec<u8> = inbox.drain(..header + length).skip(header).collect();
+            if opcode == 9 {
+                // The relay asks what the agent has.
+                self.link_mut(Side::Agent).write(&client_frame(10, &frame))?;
+                continue;
+            }
             let is_prompt = opcode == 1 && frame.starts_with(b"{\"type\":\"session.message\"");
             if opcode != 1 || frame.windows(13).any(|window| window == b"\"agent.error\"") {
                 return Err(format!("the agent was told {:?}", String::from_utf8_lossy(&frame)));

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,8 @@ use crate::load::link;
 /// The verifier and the challenge of RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+/// How long the relay may take to be ready.
+const START: Duration = Duration::from_secs(10);
 const REDIRECT: &str = "http://localhost:61696/callback";
 /// A point that is nobody's key and not of low order: nothing is ever sealed with it.
 const EPHEMERAL: [u8; 32] = {
@@ -45,6 +48,17 @@ pub(super) struct Device {
     pub(super) id: String,
     pub(super) access: String,
     key: SigningKey,
+}
+
+/// Waits until the relay has read its records.
+pub(super) fn ready(address: SocketAddr) -> Result<(), String> {
+    let until = Instant::now() + START;
+    loop {
+        match call(&mut link::open(address)?, address, ("GET", "/readyz"), None, "") {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            answered => return answered.map(drop),
+        }
+    }
 }
 
 /// Logs a user in; the access token.

@@ -1,19 +1,19 @@
 //! Closed loop over pairs of a client and an agent: each message that is answered is followed by the next one.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
 use super::pair::{Pair, Side};
+use crate::child::Child;
 use crate::load::Measurement;
-use crate::load::measure::Latencies;
+use crate::load::measure::{Latencies, Usage};
 
 /// `total` messages over `agents` sessions.
-pub(super) fn run(address: SocketAddr, agents: usize, total: u64, at_most: Duration) -> Result<Measurement, String> {
+pub(super) fn run(child: &Child, agents: usize, total: u64, at_most: Duration) -> Result<Measurement, String> {
     let mut pairs = Vec::with_capacity(agents);
     for number in 0..agents {
-        pairs.push(Pair::new(address, number).map_err(|why| format!("pair {number}: {why}"))?);
+        pairs.push(Pair::new(child.address(), number).map_err(|why| format!("pair {number}: {why}"))?);
     }
     let poller = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
     for (number, pair) in (0_u64..).zip(&pairs) {
@@ -23,6 +23,8 @@ pub(super) fn run(address: SocketAddr, agents: usize, total: u64, at_most: Durat
                 .map_err(|error| format!("epoll: {error}"))?;
         }
     }
+    // What came before is no message.
+    let before = Usage::of(child.id())?;
     let (start, mut latencies, mut unsent) = (Instant::now(), Latencies::new(), total);
     for pair in &mut pairs {
         if unsent > 0 {
@@ -57,6 +59,7 @@ pub(super) fn run(address: SocketAddr, agents: usize, total: u64, at_most: Durat
         name: format!("relay messages, {agents} agent{}", if agents == 1 { "" } else { "s" }),
         count: latencies.count(),
         wall: start.elapsed(),
+        cpu: Usage::of(child.id())?.cpu.saturating_sub(before.cpu),
         p50: latencies.quantile(0.5),
         p99: latencies.quantile(0.99),
         ..Measurement::default()

@@ -44,6 +44,8 @@ pub enum Change {
 pub struct Ledger {
     /// Changes that are not being written yet; a later one of the same record takes the place of an earlier one.
     waiting: BTreeMap<Key, Waiting>,
+    /// The oldest change among them.
+    waiting_since: Option<u64>,
     writing: Option<Writing>,
     held: VecDeque<Held>,
     answers: VecDeque<(ConnId, Answer)>,
@@ -85,6 +87,7 @@ impl Ledger {
             return;
         }
         self.changes += 1;
+        self.waiting_since.get_or_insert(self.changes);
         let key = Key { table, id: id.into() };
         let new = Waiting {
             since: self.changes,
@@ -132,6 +135,7 @@ impl Ledger {
         if let Some(key) = changes.keys().nth(MAX_BATCH).cloned() {
             self.waiting = changes.split_off(&key);
         }
+        self.waiting_since = oldest(&self.waiting);
         let durability = changes.values().map(|waiting| waiting.durability).max();
         let ops = changes.iter().map(|(key, waiting)| op(key, &waiting.change)).collect();
         let batch = Batch {
@@ -140,7 +144,7 @@ impl Ledger {
         };
         self.writing = Some(Writing {
             effect: calls.start(Effect::Store(batch), Owner::Relay),
-            since: changes.values().map(|waiting| waiting.since).min().unwrap_or(u64::MAX),
+            since: oldest(&changes).unwrap_or(u64::MAX),
             changes,
         });
     }
@@ -164,6 +168,10 @@ impl Ledger {
             detail,
         });
         self.failed_until = Some(now.monotonic.plus(RETRY));
+        self.waiting_since = Some(
+            self.waiting_since
+                .map_or(writing.since, |since| since.min(writing.since)),
+        );
         for (key, old) in writing.changes {
             // What changed meanwhile is newer than what failed, but is owed for as long.
             match self.waiting.get_mut(&key) {
@@ -177,9 +185,8 @@ impl Ledger {
 
     /// The oldest change that is not on disk.
     fn oldest(&self) -> Option<u64> {
-        let waiting = self.waiting.values().map(|waiting| waiting.since).min();
         let writing = self.writing.as_ref().map(|writing| writing.since);
-        [waiting, writing].into_iter().flatten().min()
+        [self.waiting_since, writing].into_iter().flatten().min()
     }
 
     /// Gives out the answers whose changes are on disk.
@@ -228,6 +235,10 @@ impl Ledger {
             }
         }
     }
+}
+
+fn oldest(changes: &BTreeMap<Key, Waiting>) -> Option<u64> {
+    changes.values().map(|waiting| waiting.since).min()
 }
 
 fn op(key: &Key, change: &Change) -> Op {

@@ -63,6 +63,8 @@ pub const CLASSES: [&str; 8] = [
 /// One line of the table. Segments that begin with `:` stand for any that is not empty.
 pub(super) struct Route {
     pub(super) pattern: &'static str,
+    /// How many bytes of it come before the first segment that stands for any.
+    literal: usize,
     pub(super) method: Method,
     pub(super) part: Part,
     pub(super) class: Class,
@@ -71,10 +73,21 @@ pub(super) struct Route {
 const fn route(method: Method, pattern: &'static str, part: Part, class: Class) -> Route {
     Route {
         pattern,
+        literal: literal(pattern.as_bytes()),
         method,
         part,
         class,
     }
+}
+
+const fn literal(pattern: &[u8]) -> usize {
+    let (mut at, mut rest) = (0, pattern);
+    while let [byte, after @ ..] = rest
+        && *byte != b':'
+    {
+        (at, rest) = (at + 1, after);
+    }
+    at
 }
 
 use Class as C;
@@ -156,7 +169,7 @@ pub(super) enum Found {
 pub(super) fn find(method: Method, path: &str) -> Found {
     let wanted = if method == Method::Head { Method::Get } else { method };
     let mut methods = String::new();
-    for route in ROUTES.iter().filter(|route| matches(route.pattern, path)) {
+    for route in ROUTES.iter().filter(|route| route.matches(path)) {
         if route.method == wanted {
             return Found::Route(route);
         }
@@ -183,14 +196,26 @@ const fn name(method: Method) -> &'static str {
     }
 }
 
-fn matches(pattern: &str, path: &str) -> bool {
-    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return true,
-            (Some(wanted), Some(given)) if wanted == given => {}
-            (Some(wanted), Some(given)) if wanted.starts_with(':') && !given.is_empty() => {}
-            _ => return false,
+impl Route {
+    /// Whether it is for this path. Most routes are told apart by the text that they begin with.
+    fn matches(&self, path: &str) -> bool {
+        let (Some((literal, wanted)), Some((begins, given))) = (
+            self.pattern.split_at_checked(self.literal),
+            path.split_at_checked(self.literal),
+        ) else {
+            return false;
+        };
+        if literal != begins {
+            return false;
+        }
+        let (mut wanted, mut given) = (wanted.split('/'), given.split('/'));
+        loop {
+            match (wanted.next(), given.next()) {
+                (None, None) => return true,
+                (Some(wanted), Some(given)) if wanted == given => {}
+                (Some(wanted), Some(given)) if wanted.starts_with(':') && !given.is_empty() => {}
+                _ => return false,
+            }
         }
     }
 }

@@ -149,10 +149,16 @@ impl Agents {
         }
     }
 
-    /// Sends a frame that `write` writes.
-    pub(super) fn send(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, write: impl FnOnce(&mut bytes::BytesMut)) {
+    /// Sends a frame that `write` writes and that needs about so much room.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut RelayContext<'_>,
+        conn: ConnId,
+        room: usize,
+        write: impl FnOnce(&mut bytes::BytesMut),
+    ) {
         let mut length = 0;
-        cx.outbox.text(conn, |out| {
+        cx.outbox.text_of(conn, room, |out| {
             let before = out.len();
             write(out);
             length = out.len().saturating_sub(before);
@@ -166,7 +172,8 @@ impl Agents {
 impl Agents {
     /// Sends a message, and keeps it until the agent shows that it has it.
     pub(super) fn hand(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, handed: Handed) {
-        self.send(cx, conn, |out| out.extend_from_slice(&handed.frame));
+        let room = handed.frame.len() + 8;
+        self.send(cx, conn, room, |out| out.extend_from_slice(&handed.frame));
         if let Some(agent) = self.open.get_mut(&conn) {
             agent.flight.push(cx.now.monotonic, handed);
         }

@@ -19,7 +19,6 @@ mod tests;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -480,10 +479,10 @@ impl OAuth {
             Loading::Reading(_) | Loading::Done => None,
         };
         let is_empty = self.codes.len() == 0 && self.logins.len() == 0;
-        let sweep = (!is_empty).then_some(self.sweep_at);
+        let sweep = (!is_empty && self.sweep_at < Instant::END).then_some(self.sweep_at);
         let upstream = self.upstream.as_ref().and_then(Upstream::next_deadline);
-        let all: Vec<Instant> = [reading, sweep, upstream].into_iter().flatten().collect();
-        all.into_iter().filter(|at| *at < Instant::END).min()
+        // Asked for with every input: no list of them is made.
+        Instant::first(Instant::first(reading, sweep), upstream.filter(|at| *at < Instant::END))
     }
 
     /// A deadline passed.

@@ -13,10 +13,14 @@ use crate::surfaces::relay::ids::SessionId;
 use crate::surfaces::relay::ledger::{Change, Ledger};
 use crate::time::UnixMillis;
 
-/// Where events are kept, as many in a record as came between two flushes.
+/// Where events are kept, as many in a record as came between two flushes and fit.
 pub(super) const EVENTS: &str = "relay.events";
 /// Numbers for each millisecond of a life; all of them together stay below 2^53 for centuries.
 const PER_MILLI: u64 = 1_024;
+/// Bytes of a chunk: with its key and the store's own bytes it fills a page of the store, which reads and writes pages whole.
+const CHUNK: usize = 32_000;
+/// Bytes before each event of a chunk.
+const LEAD: usize = 12;
 /// The version of a chunk's form.
 const VERSION: u8 = 1;
 
@@ -37,6 +41,13 @@ struct Event {
     number: u64,
     /// As it goes to listeners.
     text: Bytes,
+}
+
+impl Event {
+    /// In a chunk.
+    fn size(&self) -> usize {
+        LEAD + self.text.len()
+    }
 }
 
 impl Backlog {
@@ -133,20 +144,25 @@ impl Backlog {
         }
         let unflushed = core::mem::replace(&mut self.unflushed, self.next);
         let at = self.events.partition_point(|event| event.number < unflushed);
-        let Some(first) = self.events.get(at) else { return };
-        let mut value = BytesMut::with_capacity(1_024);
-        value.put_u8(VERSION);
-        for event in self.events.iter().skip(at) {
-            value.put_u64(event.number);
-            value.put_u32(u32::try_from(event.text.len()).unwrap_or(u32::MAX));
-            value.put_slice(&event.text);
+        let mut left: usize = self.events.range(at..).map(Event::size).sum();
+        let mut rest = self.events.range(at..).peekable();
+        while let Some(first) = rest.peek().map(|event| event.number) {
+            let mut value = BytesMut::with_capacity(CHUNK.min(left + 1));
+            value.put_u8(VERSION);
+            // A longer event has a record of its own.
+            while let Some(event) = rest.next_if(|event| event.number == first || value.len() + event.size() <= CHUNK) {
+                value.put_u64(event.number);
+                value.put_u32(u32::try_from(event.text.len()).unwrap_or(u32::MAX));
+                value.put_slice(&event.text);
+                left = left.saturating_sub(event.size());
+            }
+            self.chunks.push_back(first);
+            let change = Change::Put {
+                value: value.freeze(),
+                expires_at: None,
+            };
+            ledger.change(EVENTS, record(session, first), change, Durability::Lazy);
         }
-        self.chunks.push_back(first.number);
-        let change = Change::Put {
-            value: value.freeze(),
-            expires_at: None,
-        };
-        ledger.change(EVENTS, record(session, first.number), change, Durability::Lazy);
     }
 
     /// Takes a record in, the oldest first; whether it is one.
@@ -155,7 +171,7 @@ impl Backlog {
             return false;
         }
         let mut is_first = true;
-        while value.remaining() >= 12 {
+        while value.remaining() >= LEAD {
             let (number, length) = (value.get_u64(), value.get_u32() as usize);
             let follows = self.events.back().is_none_or(|event| event.number < number);
             if value.remaining() < length || !follows {
@@ -208,6 +224,11 @@ mod tests {
     const WIDE: Limits = Limits {
         events: 10,
         bytes: 10_000,
+    };
+
+    const WIDER: Limits = Limits {
+        events: 10,
+        bytes: 1_000_000,
     };
 
     fn add(backlog: &mut Backlog, limits: Limits, text: &str) -> Bytes {
@@ -286,6 +307,13 @@ mod tests {
             [1_025, 1_026],
             "a chunk goes once all of it is gone and another follows"
         );
+        let long = "x".repeat(CHUNK * 2 / 5);
+        for _ in 0..5 {
+            add(&mut backlog, WIDER, &long);
+        }
+        add(&mut backlog, WIDER, &"y".repeat(CHUNK));
+        backlog.flush(&session, &mut ledger);
+        assert_eq!(backlog.chunks, [1_026, 1_027, 1_029, 1_031, 1_032]);
         let mut chunk = BytesMut::new();
         chunk.put_u8(VERSION);
         for number in [2_000_u64, 2_001] {

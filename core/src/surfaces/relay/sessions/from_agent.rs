@@ -234,7 +234,7 @@ impl Sessions {
         let Some(agent) = self.agents.get(conn) else { return };
         let mut frame = BytesMut::with_capacity(256);
         write(&mut frame, agent);
-        self.agents.send(cx, conn, |out| out.put_slice(&frame));
+        self.agents.send(cx, conn, frame.len() + 8, |out| out.put_slice(&frame));
     }
 }
 

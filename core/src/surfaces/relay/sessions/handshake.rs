@@ -230,7 +230,7 @@ pub(super) fn offer(cx: &mut RelayContext<'_>, agents: &mut Agents, session: &mu
     match agents.taking(cx, &session.kept.device) {
         Ok(conn) => {
             if session.may_send_on(conn, cx.now.monotonic) {
-                agents.send(cx, conn, |out| write_request(out, session));
+                agents.send(cx, conn, 512, |out| write_request(out, session));
                 session.sent_on(conn, cx.now.monotonic);
                 session.kept.updated_at = cx.now.wall;
             }

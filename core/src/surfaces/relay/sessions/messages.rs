@@ -26,6 +26,8 @@ use crate::time::UnixMillis;
 
 /// The longest key and the longest id of a message.
 const MAX_KEY: usize = 256;
+/// About how many bytes a message gains on its way: who asks.
+const GAINED: usize = 512;
 
 impl Sessions {
     pub(super) fn message(
@@ -83,7 +85,7 @@ impl Sessions {
         };
         match self.agents.taking(cx, &session.kept.device) {
             Ok(conn) if session.undelivered.is_empty() => {
-                let mut frame = BytesMut::with_capacity(request.body.len() + 512);
+                let mut frame = BytesMut::with_capacity(request.body.len() + GAINED);
                 relayed.write(&mut frame, session, cx.now.wall);
                 let (place, message_id) = (session.take_place(), accepted.message_id.clone());
                 let answer = self.remember(cx, &id, accepted, false)?;
@@ -99,7 +101,7 @@ impl Sessions {
                 Ok(Reply::Later)
             }
             _ => {
-                let mut frame = BytesMut::with_capacity(request.body.len() + 512);
+                let mut frame = BytesMut::with_capacity(request.body.len() + GAINED);
                 relayed.write(&mut frame, session, cx.now.wall);
                 self.queue(cx, &id, &accepted, frame)?;
                 let answer = self.remember(cx, &id, accepted, true)?;
