@@ -1,6 +1,7 @@
 //! Event streams: what waits for each listener, bounded, and how many listeners a user has. It knows nothing about what
 //! the events say, nor how HTTP frames them: the gateway takes the bytes out and tells what the socket took.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
@@ -11,7 +12,7 @@ use crate::id::ConnId;
 /// All open streams.
 #[derive(Debug, Default)]
 pub struct Streams {
-    open: BTreeMap<ConnId, Stream>,
+    open: BTreeMap<ConnId, Box<Stream>>,
     owners: BTreeMap<Uid, u32>,
     /// Streams with something to take out, each once.
     ready: VecDeque<ConnId>,
@@ -60,7 +61,7 @@ impl Streams {
             is_ready: false,
             is_ending: false,
         };
-        self.open.insert(conn, stream);
+        self.open.insert(conn, Box::new(stream));
     }
 
     /// Appends to a stream; `false`: it is not open, is ending, or its listener is too slow and it ends now, after the

@@ -5,6 +5,7 @@ mod handed;
 mod proof;
 pub(super) mod wire;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use core::time::Duration;
@@ -28,7 +29,7 @@ const SEEN: Duration = Duration::from_secs(30);
 /// All agents.
 #[derive(Debug, Default)]
 pub(super) struct Agents {
-    open: BTreeMap<ConnId, Agent>,
+    open: BTreeMap<ConnId, Box<Agent>>,
     by_device: BTreeMap<DeviceId, ConnId>,
     owners: BTreeMap<Uid, u32>,
     /// Connections so far: the number in the next one's name.
@@ -78,11 +79,11 @@ impl Agents {
 
     /// An agent; `None` when the connection is none, or was replaced.
     pub(super) fn get(&self, conn: ConnId) -> Option<&Agent> {
-        self.open.get(&conn)
+        self.open.get(&conn).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Agent> {
-        self.open.get_mut(&conn)
+        self.open.get_mut(&conn).map(Box::as_mut)
     }
 
     /// A connection becomes a device's.
@@ -113,7 +114,7 @@ impl Agents {
         };
         *self.owners.entry(owner).or_default() += 1;
         self.by_device.insert(device, conn);
-        self.open.insert(conn, agent);
+        self.open.insert(conn, Box::new(agent));
     }
 
     /// A connection is no agent's any more.
@@ -128,7 +129,7 @@ impl Agents {
                 self.owners.remove(&agent.owner);
             }
         }
-        Some(agent)
+        Some(*agent)
     }
 
     /// The connection of a device on which a further frame may be sent now, if it has one that takes what it is sent.

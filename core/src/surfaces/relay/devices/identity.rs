@@ -55,7 +55,7 @@ impl Devices {
         let registration = read(request).map_err(bad)?;
         let demo = cx.relay.auth == RelayAuth::Demo;
         let now = cx.now.wall;
-        let before = self.devices.get(&id).cloned();
+        let before = self.get(&id).cloned();
         let who = (request.conn, request.client);
         let mut device = match &before {
             Some(device) if self.owner_match(demo, caller, device) => device.clone(),

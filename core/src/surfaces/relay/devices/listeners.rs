@@ -1,6 +1,7 @@
 //! Who listens to the states of devices, and what each has been told. A listener is woken by changes of devices that the
 //! user sees, by nobody else's, and every 30 seconds.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -24,7 +25,7 @@ const BEAT: Duration = Duration::from_secs(30);
 /// All listeners.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    open: BTreeMap<ConnId, Listener>,
+    open: BTreeMap<ConnId, Box<Listener>>,
     of_user: BTreeMap<Uid, BTreeSet<ConnId>>,
     due: BTreeSet<(Instant, ConnId)>,
 }
@@ -85,7 +86,7 @@ impl Devices {
         self.listeners.due.insert((listener.next, conn));
         let conns = self.listeners.of_user.entry(caller.uid.clone()).or_default();
         conns.insert(conn);
-        self.listeners.open.insert(conn, listener);
+        self.listeners.open.insert(conn, Box::new(listener));
         cx.streams
             .open(conn, caller.uid.clone(), cx.relay.limits.stream_buffer_bytes);
         Reply::Events(EventStream {

@@ -9,6 +9,7 @@ mod record;
 #[cfg(test)]
 pub(super) mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -52,7 +53,7 @@ pub enum Role {
 #[derive(Debug, Default)]
 pub struct Devices {
     loading: Loading,
-    devices: BTreeMap<DeviceId, Device>,
+    devices: BTreeMap<DeviceId, Box<Device>>,
     by_owner: BTreeMap<Uid, BTreeSet<DeviceId>>,
     shares: Shares,
     listeners: Listeners,
@@ -107,7 +108,7 @@ impl Devices {
     /// A device.
     #[must_use]
     pub fn get(&self, id: &DeviceId) -> Option<&Device> {
-        self.devices.get(id)
+        self.devices.get(id).map(Box::as_ref)
     }
 
     /// What a user is to a device at this time; `None`: a stranger, or there is no such device.
@@ -236,7 +237,7 @@ impl Devices {
     fn insert(&mut self, device: Device) {
         let owned = self.by_owner.entry(device.kept.owner.clone()).or_default();
         owned.insert(device.id.clone());
-        self.devices.insert(device.id.clone(), device);
+        self.devices.insert(device.id.clone(), Box::new(device));
     }
 
     fn forget_owner(&mut self, owner: &Uid, id: &DeviceId) {

@@ -1,6 +1,7 @@
 //! Authorization codes that wait to be used. Only a code's digest is kept. Bounded in all and for each user, on disk
 //! before a code is handed out, gone when their time is over. What a code is good for is decided elsewhere.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -40,7 +41,7 @@ pub(super) struct Code {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Codes {
-    by_digest: BTreeMap<String, Code>,
+    by_digest: BTreeMap<String, Box<Code>>,
     by_expiry: BTreeSet<(u64, String)>,
     by_user: BTreeMap<String, Vec<String>>,
 }
@@ -84,12 +85,13 @@ impl Codes {
         self.by_expiry.insert((code.expires_at, digest.clone()));
         let of_user = self.by_user.entry(code.identity.uid.clone()).or_default();
         of_user.push(digest.clone());
-        self.by_digest.insert(digest, code);
+        self.by_digest.insert(digest, Box::new(code));
     }
 
     /// The code of this digest, unless its time is over.
     pub(super) fn get(&self, digest: &str, now: u64) -> Option<&Code> {
-        self.by_digest.get(digest).filter(|code| now < code.expires_at)
+        let code = self.by_digest.get(digest).map(Box::as_ref);
+        code.filter(|code| now < code.expires_at)
     }
 
     pub(super) fn remove(&mut self, ledger: &mut Ledger, digest: &str) -> Option<Code> {
@@ -107,7 +109,7 @@ impl Codes {
                 self.by_user.remove(&code.identity.uid);
             }
         }
-        Some(code)
+        Some(*code)
     }
 
     /// Forgets those whose time is over; on disk they go by themselves.

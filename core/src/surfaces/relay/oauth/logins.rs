@@ -1,6 +1,7 @@
 //! Logins: each is one family of refresh tokens, from the code that began it to its last token. A login that is ended
 //! takes its access tokens with it. Bounded in all and for each user, on disk before a token is handed out.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -43,7 +44,7 @@ pub(super) struct Login {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Logins {
-    by_id: BTreeMap<LoginId, Login>,
+    by_id: BTreeMap<LoginId, Box<Login>>,
     by_code: BTreeMap<String, LoginId>,
     by_expiry: BTreeSet<(u64, LoginId)>,
     by_user: BTreeMap<String, BTreeSet<(u64, LoginId)>>,
@@ -87,11 +88,12 @@ impl Logins {
         self.by_code.insert(login.code.clone(), id);
         let of_user = self.by_user.entry(login.identity.uid.clone()).or_default();
         of_user.insert((login.used_at, id));
-        self.by_id.insert(id, login);
+        self.by_id.insert(id, Box::new(login));
     }
 
     pub(super) fn get(&self, id: LoginId, now: u64) -> Option<&Login> {
-        self.by_id.get(&id).filter(|login| now < login.keep_until)
+        let login = self.by_id.get(&id).map(Box::as_ref);
+        login.filter(|login| now < login.keep_until)
     }
 
     /// The login that a code began.

@@ -1,5 +1,6 @@
 //! Handshakes over HTTP: a client begins one, looks how far it is, and an agent answers it.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
@@ -130,7 +131,7 @@ impl Sessions {
     ) -> Result<Reply, Answer> {
         let id = SessionId::parse(id).map_err(|fault| bad(&fault.text("session_id")))?;
         let handshake = HandshakeId::parse(handshake).map_err(|fault| bad(&fault.text("handshake_id")))?;
-        let session = self.sessions.get_mut(&id);
+        let session = self.sessions.get_mut(&id).map(Box::as_mut);
         member(cx, devices, caller, session.as_deref())?;
         let session = session.filter(|session| session.kept.handshake == handshake);
         let session = session.ok_or_else(|| refused(Status::NOT_FOUND, "handshake not found"))?;

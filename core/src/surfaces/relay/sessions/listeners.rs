@@ -1,5 +1,6 @@
 //! Who listens to a session's events: the stream's beginning, its heartbeat with a second look at the rights, its end.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
@@ -21,7 +22,7 @@ const BEAT: Duration = Duration::from_secs(15);
 /// All listeners.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    open: BTreeMap<ConnId, Listener>,
+    open: BTreeMap<ConnId, Box<Listener>>,
     due: BTreeSet<(Instant, ConnId)>,
     /// Those that have not been sent all that is older, and the last event that they were sent.
     behind: BTreeMap<ConnId, u64>,
@@ -66,7 +67,7 @@ impl Sessions {
         id: &str,
     ) -> Result<Reply, Answer> {
         let id = SessionId::parse(id).map_err(|fault| bad(&fault.text("session_id")))?;
-        member(cx, devices, caller, self.sessions.get(&id))?;
+        member(cx, devices, caller, self.sessions.get(&id).map(Box::as_ref))?;
         let conn = request.conn;
         self.closed(conn);
         let session = self
@@ -92,7 +93,7 @@ impl Sessions {
             until,
             next,
         };
-        self.common.listeners.open.insert(conn, listener);
+        self.common.listeners.open.insert(conn, Box::new(listener));
         cx.streams
             .open(conn, caller.uid.clone(), cx.relay.limits.stream_buffer_bytes);
         let first = first.freeze();
@@ -133,7 +134,7 @@ impl Sessions {
             let Some(listener) = listeners.open.get_mut(&conn) else {
                 continue;
             };
-            let session = self.sessions.get(&listener.session);
+            let session = self.sessions.get(&listener.session).map(Box::as_ref);
             let (comment, ends) = if listener.until <= now {
                 (":authorization_expired\n\n", true)
             } else if member(cx, devices, &listener.caller, session).is_err() {

@@ -1,6 +1,7 @@
 //! `POST …/messages`: a client's sealed message on its way to the agent. It is handed to the agent's socket, or kept on
 //! disk for an agent that is away; then, and not before, it is acknowledged.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
@@ -46,7 +47,7 @@ impl Sessions {
             .and_then(|object| body::first(object, &["message_id", "messageId"]));
         let key = key(request, named.as_deref())?;
         let object = object.map_err(|_| bad("invalid request body"))?;
-        let session = self.sessions.get_mut(&id);
+        let session = self.sessions.get_mut(&id).map(Box::as_mut);
         let role = member(cx, devices, caller, session.as_deref())?;
         let Some(session) = session else {
             return Err(refused(Status::NOT_FOUND, "session not found"));

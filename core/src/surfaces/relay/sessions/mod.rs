@@ -18,6 +18,7 @@ mod record;
 mod tests;
 mod upkeep;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -50,7 +51,7 @@ pub struct Sessions {
     loaded: Vec<(&'static str, Vec<Record>)>,
     /// Signs transport tokens.
     secret: Secret,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, Box<Session>>,
     of_device: BTreeMap<DeviceId, BTreeSet<SessionId>>,
     agents: Agents,
     agents_due: BTreeSet<(Instant, ConnId)>,

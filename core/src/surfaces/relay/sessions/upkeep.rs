@@ -1,5 +1,6 @@
 //! What happens by itself: reading at the start, writing what may wait, forgetting what nobody used for long.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -106,7 +107,7 @@ impl Sessions {
         of_device.insert(session.id.clone());
         self.common
             .hold(&session.kept.initiator, |holding| holding.sessions += 1);
-        self.sessions.insert(session.id.clone(), session);
+        self.sessions.insert(session.id.clone(), Box::new(session));
     }
 
     /// A session is over: it goes from memory and from disk, and its streams end.
@@ -191,6 +192,7 @@ impl Sessions {
         let over: Vec<_> = self
             .sessions
             .values()
+            .map(Box::as_ref)
             .filter(idle)
             .map(|session| session.id.clone())
             .collect();

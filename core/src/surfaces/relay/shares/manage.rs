@@ -143,7 +143,7 @@ impl Shares {
         }
         grant.status = GrantStatus::Revoked;
         grant.keep(&id, cx.ledger);
-        let Grant { device, uid, .. } = grant;
+        let Grant { device, uid, .. } = &**grant;
         let device = device.clone();
         if let Some(uid) = uid {
             self.revoked.push_back((device.clone(), uid.clone()));

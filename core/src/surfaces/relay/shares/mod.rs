@@ -8,6 +8,7 @@ mod manage;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,7 +32,7 @@ type OwnerOf<'a> = &'a dyn Fn(&DeviceId) -> Option<Uid>;
 /// All grants.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    grants: BTreeMap<GrantId, Grant>,
+    grants: BTreeMap<GrantId, Box<Grant>>,
     of_device: BTreeMap<DeviceId, BTreeSet<GrantId>>,
     /// Grants that were accepted, by who did.
     of_user: BTreeMap<Uid, BTreeSet<GrantId>>,
@@ -58,7 +59,7 @@ impl Shares {
             self.of_user.entry(uid.clone()).or_default().insert(id.clone());
         }
         self.by_token.insert(grant.token.clone(), id.clone());
-        self.grants.insert(id, grant);
+        self.grants.insert(id, Box::new(grant));
     }
 
     fn forget(&mut self, cx: &mut RelayContext<'_>, id: &GrantId) -> Option<Grant> {
@@ -72,12 +73,13 @@ impl Shares {
         }
         cx.ledger
             .change(TABLE, id.0.as_str(), Change::Delete, Durability::Durable);
-        Some(grant)
+        Some(*grant)
     }
 
     fn of(&self, device: &DeviceId) -> impl Iterator<Item = (&GrantId, &Grant)> {
         let ids = self.of_device.get(device).into_iter().flatten();
         ids.filter_map(|id| self.grants.get_key_value(id))
+            .map(|(id, grant)| (id, &**grant))
     }
 
     /// Grants of a device, in whatever state.
