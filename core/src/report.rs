@@ -107,6 +107,8 @@ pub enum Report {
         /// What the system said.
         detail: String,
     },
+    /// The relay has read its records: from now on requests are answered. Once in a life.
+    RelayReady,
     /// A fact of the control plane.
     #[cfg(feature = "control")]
     Control(ControlFact),
@@ -154,6 +156,7 @@ impl Report {
             Self::RunEnded { .. } => "RunEnded",
             Self::LeftOut { .. } => "LeftOut",
             Self::EffectFailed { .. } => "EffectFailed",
+            Self::RelayReady => "RelayReady",
             #[cfg(feature = "control")]
             Self::Control(fact) => fact.kind(),
             Self::Draining { .. } => "Draining",
@@ -167,7 +170,7 @@ impl Report {
     pub fn level(&self) -> Level {
         match self {
             Self::Authenticated { .. } | Self::RunEnded { .. } | Self::Draining { .. } => Level::Info,
-            Self::Closed { .. } => Level::Debug,
+            Self::Closed { .. } | Self::RelayReady => Level::Debug,
             Self::HandshakeRefused { .. }
             | Self::LockedOut { .. }
             | Self::Refusals { .. }
@@ -189,6 +192,7 @@ impl fmt::Display for Report {
             Self::Authenticated { conn, peer, client } => {
                 write!(f, "{conn}: client {client:?} authenticated from {peer}")
             }
+            Self::RelayReady => f.write_str("the relay has read its records"),
             Self::HandshakeRefused { conn, peer, reason } => {
                 write!(f, "{conn}: handshake from {peer} refused: {}", OneLine(reason))
             }

@@ -10,6 +10,7 @@ use super::streams::Streams;
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::calls::Calls;
 use crate::id::ConnId;
+use crate::limits::repeats::Repeats;
 use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::random::Random;
@@ -53,6 +54,23 @@ impl RelayContext<'_> {
         what: impl Into<Cow<'static, str>>,
     ) {
         let record = AuditRecord::new(event, outcome).on(conn, Surface::Relay);
+        self.audit.push(record.from_ip(client).because(what));
+    }
+
+    /// The same for something that was refused and that somebody may try again and again: at a bounded rate, so that nobody
+    /// drives other records out of the journal. The next record tells how many were left out.
+    pub fn record_refusal(
+        &mut self,
+        repeats: &mut Repeats,
+        event: AuditEvent,
+        (conn, client): (ConnId, Option<IpAddr>),
+        what: impl Into<Cow<'static, str>>,
+    ) {
+        let Some(left_out) = repeats.tell(self.now.monotonic) else {
+            return;
+        };
+        let mut record = AuditRecord::new(event, AuditOutcome::Denied).on(conn, Surface::Relay);
+        record.count = (left_out > 0).then_some(left_out);
         self.audit.push(record.from_ip(client).because(what));
     }
 }

@@ -74,6 +74,8 @@ pub struct Relay {
     known: KnownTokens,
     open: Open,
     is_draining: bool,
+    /// It was told that the records are read.
+    is_told: bool,
 }
 
 /// The parts, each with its own business.
@@ -158,6 +160,7 @@ impl Relay {
             known: KnownTokens::default(),
             open: Open::default(),
             is_draining: false,
+            is_told: false,
         })
     }
 

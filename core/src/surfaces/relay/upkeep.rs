@@ -11,6 +11,7 @@ use super::{Context, Parts, Relay};
 use crate::effect::Outcome;
 use crate::id::{ConnId, EffectId, ExchangeId};
 use crate::outbound::ExchangeEvent;
+use crate::report::Report;
 use crate::settings::RelaySettings;
 use crate::time::Instant;
 use crate::websocket::CloseCode;
@@ -68,6 +69,15 @@ impl Relay {
         if self.ledger.owns(effect) {
             return self.ledger.completed(cx.now, cx.reports, outcome);
         }
+        self.part_completed(cx, effect, outcome);
+        // Whoever started the process waits for this, not for the sockets alone.
+        if !self.is_told && self.is_ready() {
+            self.is_told = true;
+            cx.reports.push(Report::RelayReady);
+        }
+    }
+
+    fn part_completed(&mut self, cx: &mut Context<'_>, effect: EffectId, outcome: Outcome) {
         let (parts, mut cx) = self.split(cx);
         if parts.oauth.owns(effect) {
             parts.oauth.completed(&mut cx, effect, outcome);

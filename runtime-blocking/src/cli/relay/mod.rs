@@ -2,6 +2,7 @@
 //! Whether it may listen where it is told to is judged here before and after the socket is open. Spec: `spec/relay.md`
 //! section 1.
 
+mod announce;
 mod command;
 
 use std::fs::DirBuilder;
@@ -18,11 +19,9 @@ pub(super) use command::RelayCommand;
 
 use super::{PreparedGateway, Process, Refusal, Runtime, bind, entropy, logging, running};
 use crate::redaction;
-use crate::remote::Ready;
-use crate::reporting::Reporter;
 use crate::settings::{Environment, RelayChoices, RelayFlags, read_relay};
 use crate::signals::{Reload, SignalPlan};
-use crate::supervisor::{State, Supervisor};
+use crate::supervisor::Supervisor;
 use crate::tls::ServerTls;
 
 /// Starts the relay and serves.
@@ -73,8 +72,8 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
     let supervisor = Supervisor::of(process.environment.get("NOTIFY_SOCKET").map(AsRef::as_ref));
     let announcement = announcement(command, &choices, &settings, address, tls.is_some());
     let state_dir = choices.state_dir.clone();
-    let mut out = std::mem::replace(&mut process.stdout, Box::new(io::sink()) as Box<dyn Write + Send>);
-    let ready = supervisor.clone();
+    let out = std::mem::replace(&mut process.stdout, Box::new(io::sink()) as Box<dyn Write + Send>);
+    let (ready, reports) = announce::when_it_serves(out, announcement, supervisor.clone());
     let mut current = Running {
         origin,
         choices,
@@ -87,14 +86,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
         listeners: vec![listener],
         listener_tls: tls,
         state_dir,
-        ready: Ready::new(move || {
-            // A standard output that nobody reads is no reason not to serve.
-            if let Err(error) = out.write_all(announcement.as_bytes()).and_then(|()| out.flush()) {
-                log::warn!("standard output cannot be written: {error}");
-            }
-            ready.tell(State::Ready);
-            Ok(())
-        }),
+        ready,
         signals: SignalPlan {
             reload: Some(reload),
             grace: settings.gateway.drain_grace,
@@ -103,7 +95,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
         },
         settings,
         running,
-        reports: Reporter::default(),
+        reports,
     })
 }
 

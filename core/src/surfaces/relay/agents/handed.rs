@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::id::ConnId;
 use crate::surfaces::relay::http::Answer;
-use crate::surfaces::relay::ids::SessionId;
+use crate::surfaces::relay::sessions::SessionKey;
 use crate::time::Instant;
 
 /// How long an agent may be silent about a message before it is asked by a ping.
@@ -23,7 +23,7 @@ const MAX_MESSAGES: usize = 1_024;
 /// One message.
 #[derive(Debug)]
 pub(in crate::surfaces::relay) struct Handed {
-    pub(in crate::surfaces::relay) session: SessionId,
+    pub(in crate::surfaces::relay) session: SessionKey,
     /// Its place among the messages of its session.
     pub(in crate::surfaces::relay) place: u64,
     pub(in crate::surfaces::relay) message_id: String,
@@ -117,7 +117,7 @@ impl InFlight {
         let found = self
             .entries
             .iter()
-            .find(|entry| entry.handed.message_id == message_id && entry.handed.session.as_str() == session);
+            .find(|entry| entry.handed.message_id == message_id && entry.handed.session.id.as_str() == session);
         found.map(|entry| entry.number)
     }
 
@@ -183,7 +183,7 @@ mod tests {
 
     fn handed(session: &str, place: u64) -> Handed {
         Handed {
-            session: SessionId::parse(session).unwrap(),
+            session: SessionKey::of_u(session),
             place,
             message_id: alloc::format!("m-{place}"),
             frame: Bytes::from_static(b"0123456789"),

@@ -220,10 +220,10 @@ impl Documents {
             return false;
         };
         let url = under_way.url.clone();
-        let addresses = match outcome {
-            Ok(Completion::Resolved(answers)) => self.inside.judge_answers(&answers, url.port),
-            Ok(_) => Err(String::from("unexpected answer")),
-            Err(fault) => Err(fault.to_string()),
+        let addresses = match (outcome, &self.root) {
+            (Ok(Completion::Resolved(answers)), Ok(root)) => self.inside.judge_answers(&url, root, &answers),
+            (Ok(_), _) => Err(String::from("unexpected answer")),
+            (Err(fault), _) => Err(fault.to_string()),
         };
         match addresses {
             Ok(addresses) => {
@@ -355,8 +355,9 @@ fn ask(cx: &mut RelayContext<'_>, url: &Url, addresses: Vec<core::net::SocketAdd
         limits: ExchangeLimits {
             resolve: Duration::from_secs(5),
             connect: Duration::from_secs(5),
-            head: Duration::from_secs(8),
-            total: Duration::from_secs(10),
+            // A slow provider is given up by the one deadline, which the look-up of its name counts towards.
+            head: PATIENCE,
+            total: PATIENCE,
             max_body_bytes: MAX_DOCUMENT_BYTES,
         },
     };

@@ -40,6 +40,8 @@ pub struct Identity {
 pub enum Refusal {
     /// There is no id token.
     Missing,
+    /// The id token is longer than any that is read.
+    TooLong,
     /// The id token is not good.
     NotVerified,
     /// The id token names nobody.
@@ -58,6 +60,7 @@ impl Refusal {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Missing => "id token is required",
+            Self::TooLong => "id token is longer than 8192 bytes",
             Self::NotVerified => "id token verification failed",
             Self::NoSubject => "token missing subject",
             Self::BadText => "demo_uid, demo_email or demo_name is too long or holds control characters",

@@ -1,6 +1,7 @@
 //! Where the documents of an identity provider may be fetched from. The address table that holds for what strangers name
 //! holds for the issuer, too: a provider that names a key set inside this network reads nothing there. Only networks that the
-//! operator names for this are open beside it. It connects to nothing.
+//! operator names for this are open beside it, for the issuer's own name and for addresses as such, and never the places where
+//! machines of clouds are told their secrets. It connects to nothing.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -68,11 +69,16 @@ impl Inside {
         })
     }
 
-    /// Judges what a name was resolved to: every address is public or in a named network.
+    /// Judges what the name of a URL was resolved to: every address is public or, when the name is the issuer's own, in a
+    /// named network. Any other name may lead inside only as it may for strangers, which is never.
     ///
     /// # Errors
     /// Why it is not asked, and what would allow it.
-    pub(super) fn judge_answers(&self, answers: &[IpAddr], port: u16) -> Result<Vec<SocketAddr>, String> {
+    pub(super) fn judge_answers(&self, url: &Url, issuer: &Url, answers: &[IpAddr]) -> Result<Vec<SocketAddr>, String> {
+        let port = url.port;
+        if url.host != issuer.host {
+            return ssrf::judge_answers(answers, port).map_err(|denial| alloc::format!("{denial}; {HOW_ADDRESS}"));
+        }
         let (inside, outside): (Vec<IpAddr>, Vec<IpAddr>) = answers.iter().partition(|answer| self.contains(**answer));
         let mut addresses: Vec<SocketAddr> = inside
             .iter()
@@ -114,13 +120,53 @@ impl Inside {
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(address))
+        !is_never(address) && self.networks.iter().any(|network| network.contains(address))
     }
 }
+
+/// What no network opens, however wide it is: where machines of clouds are told their credentials, and what is no server's
+/// address at all. An IPv6 address that stands for an IPv4 one is not opened either: nobody writes a provider's so.
+fn is_never(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let platform = [[168, 63, 129, 16], [100, 100, 100, 200], [192, 0, 0, 192]].map(Ipv4Addr::from);
+            address.is_link_local()
+                || address.octets().first() == Some(&0)
+                || address.is_multicast()
+                || address.is_broadcast()
+                || platform.contains(&address)
+        }
+        IpAddr::V6(address) => {
+            // Private addresses are what a provider inside has; and this machine's own.
+            let is_private = address.is_unique_local() || address.is_loopback() || is_global(address);
+            !is_private || METADATA_V6.contains(&address) || carries_v4(address)
+        }
+    }
+}
+
+/// Handed out of 2000::/3, but not for tunnels (Teredo, 6to4).
+const fn is_global(address: Ipv6Addr) -> bool {
+    let [a, b, ..] = address.segments();
+    a >> 13 == 1 && a != 0x2002 && !(a == 0x2001 && b == 0)
+}
+
+/// ISATAP, whose last four bytes are an IPv4 address.
+const fn carries_v4(address: Ipv6Addr) -> bool {
+    let [_, _, _, _, e, f, _, _] = address.segments();
+    e & 0xfcff == 0 && f == 0x5efe
+}
+
+/// The metadata services of Amazon, of Google and of Oracle by IPv6.
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+];
 
 /// The most addresses of one name inside.
 const MAX_INSIDE: usize = 8;
 const HOW: &str = "if the identity provider is there, name its network in RELAY_IDENTITY_NETWORKS";
+const HOW_ADDRESS: &str = "only the issuer's own name may lead to a network that RELAY_IDENTITY_NETWORKS names";
 const HOW_LOOPBACK: &str = "a provider on this machine may do without when the relay listens on loopback alone, or when \
                             RELAY_IDENTITY_NETWORKS names its address";
 const HOW_HTTPS: &str = "only a provider on this machine may do without";
@@ -198,9 +244,61 @@ mod tests {
             (&[], false),
         ] {
             let answers: Vec<_> = answers.iter().map(|answer| address(answer)).collect();
-            let judged = named.judge_answers(&answers, 443);
+            let judged = named.judge_answers(&issuer, &issuer, &answers);
             assert_eq!(judged.is_ok(), is_open, "{answers:?}");
             assert!(judged.is_err() || judged.is_ok_and(|to| to.len() == answers.len()));
+        }
+    }
+
+    #[test]
+    fn another_name_that_leads_inside_stays_closed() {
+        let named = inside(false, &["10.1.0.0/16"]);
+        let issuer = Url::parse("https://keycloak.internal:8443").unwrap();
+        let keys = Url::parse("https://keys.example/jwks").unwrap();
+        assert!(matches!(named.judge(&keys, &issuer), Ok(Place::Name(_))));
+        let judged = |answer: &str| named.judge_answers(&keys, &issuer, &[answer.parse().unwrap()]);
+        assert!(judged("8.8.8.8").is_ok());
+        assert!(judged("10.1.2.3").is_err());
+        assert!(named.judge_answers(&keys, &issuer, &[]).is_err());
+    }
+
+    #[test]
+    fn no_network_opens_metadata_services_and_what_is_no_servers_address() {
+        let all = inside(false, &["0.0.0.0/0", "::/0"]);
+        let issuer = Url::parse("https://keycloak.internal").unwrap();
+        for (text, is_open) in [
+            ("10.1.2.3", true),
+            ("fd12:3456::1", true),
+            ("fd00:ec2::253", true),
+            ("8.8.8.8", true),
+            ("169.254.169.254", false),
+            ("169.254.170.2", false),
+            ("169.254.1.1", false),
+            ("::ffff:169.254.169.254", false),
+            ("64:ff9b::a9fe:a9fe", false),
+            ("64:ff9b:1::a9fe:a9fe", false),
+            ("2002:a9fe:a9fe::1", false),
+            ("::a9fe:a9fe", false),
+            ("fd00::5efe:a9fe:a9fe", false),
+            ("fd00:ec2::254", false),
+            ("fd20:ce::254", false),
+            ("fd00:c1::a9fe:a9fe", false),
+            ("100.100.100.200", false),
+            ("168.63.129.16", false),
+            ("192.0.0.192", false),
+            ("fe80::1", false),
+            ("fe80::a9fe:a9fe", false),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("ff02::1", false),
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            let judged = all.judge_answers(&issuer, &issuer, &[address]);
+            assert_eq!(judged.is_ok(), is_open, "{text}");
+            let literal = Url::parse(&alloc::format!("https://{}/x", Host::Address(address))).unwrap();
+            assert_eq!(all.judge(&literal, &issuer).is_ok(), is_open, "{text}");
         }
     }
 }

@@ -10,17 +10,24 @@ use crate::surfaces::relay::percent::decode_form;
 
 /// Parameters that are read; further ones are left out.
 pub const MAX_FIELDS: usize = 64;
-/// The longest value that is read: an id token with room. A longer one is left out.
+/// The longest value that is read: an id token with room. A longer one is left out; of which names is known.
 pub const MAX_VALUE_BYTES: usize = 16_384;
+
+/// The longest name of a value that was left out and is remembered.
+const MAX_NAME_BYTES: usize = 64;
 
 /// The parameters of a request.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Form(Vec<(String, String)>);
+pub struct Form {
+    fields: Vec<(String, String)>,
+    /// The names of values that were too long.
+    too_long: Vec<String>,
+}
 
 /// Values may be secrets.
 impl core::fmt::Debug for Form {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Form({} fields)", self.0.len())
+        write!(f, "Form({} fields)", self.fields.len())
     }
 }
 
@@ -55,15 +62,29 @@ impl Form {
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
         let mut values = self
-            .0
+            .fields
             .iter()
             .filter(|(field, value)| field == name && !value.is_empty());
         values.next().map_or("", |(_, value)| value)
     }
 
+    /// Whether there is no value of this name because it was too long.
+    #[must_use]
+    pub fn is_too_long(&self, name: &str) -> bool {
+        self.get(name).is_empty() && self.too_long.iter().any(|field| field == name)
+    }
+
     fn add(&mut self, name: String, value: String) {
-        if self.0.len() < MAX_FIELDS && value.len() <= MAX_VALUE_BYTES && !name.is_empty() {
-            self.0.push((name, value));
+        if value.len() > MAX_VALUE_BYTES {
+            self.left_out(name);
+        } else if self.fields.len() < MAX_FIELDS && !name.is_empty() {
+            self.fields.push((name, value));
+        }
+    }
+
+    fn left_out(&mut self, name: String) {
+        if self.too_long.len() < MAX_FIELDS && name.len() <= MAX_NAME_BYTES {
+            self.too_long.push(name);
         }
     }
 
@@ -72,6 +93,8 @@ impl Form {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if value.len() <= 3 * MAX_VALUE_BYTES {
                 self.add(decode_form(name), decode_form(value));
+            } else {
+                self.left_out(decode_form(name));
             }
         }
     }
@@ -110,10 +133,12 @@ impl Form {
         if parameter(disposition, "filename").is_some() {
             return;
         }
-        if let (Some(name), Some(value)) = (parameter(disposition, "name"), value)
-            && value.len() <= MAX_VALUE_BYTES
-        {
-            self.add(name, String::from_utf8_lossy(value).into_owned());
+        if let (Some(name), Some(value)) = (parameter(disposition, "name"), value) {
+            if value.len() <= MAX_VALUE_BYTES {
+                self.add(name, String::from_utf8_lossy(value).into_owned());
+            } else {
+                self.left_out(name);
+            }
         }
     }
 }
@@ -188,12 +213,25 @@ mod tests {
     #[test]
     fn forms_are_bounded() {
         let many = "a=1&".repeat(1_000);
-        assert_eq!(Form::read(&many, URLENCODED, many.as_bytes()).0.len(), MAX_FIELDS);
+        assert_eq!(Form::read(&many, URLENCODED, many.as_bytes()).fields.len(), MAX_FIELDS);
         let long = alloc::format!("a={}", "x".repeat(MAX_VALUE_BYTES + 1));
-        assert_eq!(Form::read(&long, "", b""), Form::default());
+        let form = Form::read(&long, "", b"");
+        assert!(form.fields.is_empty() && form.is_too_long("a") && !form.is_too_long("b"));
+        let longer = alloc::format!("a={}&b=1", "x".repeat(3 * MAX_VALUE_BYTES + 1));
+        let form = Form::read(&longer, "", b"");
+        assert!(form.is_too_long("a") && form.get("b") == "1");
+        assert!(
+            !Form::read(&longer, URLENCODED, b"a=2").is_too_long("a"),
+            "there is a good one"
+        );
+        let body = alloc::format!(
+            "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n{}\r\n--b--",
+            &long[2..]
+        );
+        assert!(Form::read("", "multipart/form-data; boundary=b", body.as_bytes()).is_too_long("a"));
         let part = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n".repeat(1_000);
         let form = Form::read("", "multipart/form-data; boundary=b", part.as_bytes());
-        assert_eq!(form.0.len(), MAX_FIELDS);
+        assert_eq!(form.fields.len(), MAX_FIELDS);
     }
 
     proptest! {

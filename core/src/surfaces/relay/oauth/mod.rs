@@ -40,6 +40,7 @@ use crate::calls::Owner;
 use crate::effect::{Completion, Effect, Outcome};
 use crate::http::{Method, Status};
 use crate::id::{ConnId, EffectId, ExchangeId};
+use crate::jws::MAX_TOKEN_BYTES;
 use crate::outbound::ExchangeEvent;
 use crate::report::Report;
 use crate::settings::{RelayAuth, RelaySettings};
@@ -341,12 +342,18 @@ impl OAuth {
             form.get("firebase_token"),
         ];
         let Some(token) = named.into_iter().find(|token| !token.is_empty()) else {
+            if form.is_too_long("id_token") || form.is_too_long("firebase_token") {
+                return self.settle(cx, request.conn, &ask, Err(Refusal::TooLong));
+            }
             return if is_post {
                 self.settle(cx, request.conn, &ask, Err(Refusal::Missing))
             } else {
                 show_page(cx, &ask, form)
             };
         };
+        if token.trim().len() > MAX_TOKEN_BYTES {
+            return self.settle(cx, request.conn, &ask, Err(Refusal::TooLong));
+        }
         let nonce = Some(form.get("id_token_nonce")).filter(|nonce| !nonce.is_empty());
         self.pending.insert(request.conn, ask);
         upstream.verify(cx, request.conn, token.trim(), nonce);

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::key::SessionKey;
 use crate::store::Durability;
-use crate::surfaces::relay::ids::SessionId;
 use crate::surfaces::relay::ledger::{Change, Ledger};
 use crate::surfaces::relay::records;
 use crate::time::UnixMillis;
@@ -107,7 +107,7 @@ impl Answers {
     }
 
     /// Writes what is not on disk.
-    pub(super) fn flush(&mut self, session: &SessionId, now: UnixMillis, ledger: &mut Ledger) {
+    pub(super) fn flush(&mut self, session: &SessionKey, now: UnixMillis, ledger: &mut Ledger) {
         while self.chunks.front().is_some_and(|(until, _)| *until <= now) {
             self.chunks.pop_front();
         }
@@ -130,7 +130,7 @@ impl Answers {
             value: records::write(&entries),
             expires_at: Some(until),
         };
-        ledger.change(ANSWERS, record(session, name), change, Durability::Lazy);
+        ledger.change(ANSWERS, session.record_of(name), change, Durability::Lazy);
     }
 
     /// Takes a record in; whether it is one.
@@ -150,15 +150,11 @@ impl Answers {
     }
 
     /// The session is over.
-    pub(super) fn forget(&self, session: &SessionId, ledger: &mut Ledger) {
+    pub(super) fn forget(&self, session: &SessionKey, ledger: &mut Ledger) {
         for (_, name) in &self.chunks {
-            ledger.change(ANSWERS, record(session, *name), Change::Delete, Durability::Lazy);
+            ledger.change(ANSWERS, session.record_of(*name), Change::Delete, Durability::Lazy);
         }
     }
-}
-
-fn record(session: &SessionId, name: u64) -> String {
-    alloc::format!("{session}/{name:016x}")
 }
 
 #[cfg(test)]
@@ -185,7 +181,7 @@ mod tests {
     #[test]
     fn what_was_flushed_comes_back() {
         let (mut answers, mut ledger) = (Answers::default(), Ledger::default());
-        let session = SessionId::parse("s-01").unwrap();
+        let session = SessionKey::of_u("s-01");
         answers.insert("a".into(), stored("1", 100), UnixMillis(0), 9);
         answers.flush(&session, UnixMillis(1), &mut ledger);
         answers.flush(&session, UnixMillis(1), &mut ledger);

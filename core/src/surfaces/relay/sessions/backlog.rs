@@ -3,13 +3,12 @@
 //! life is smaller than every new one.
 
 use alloc::collections::VecDeque;
-use alloc::string::String;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::key::SessionKey;
 use crate::json::write_number;
 use crate::store::Durability;
-use crate::surfaces::relay::ids::SessionId;
 use crate::surfaces::relay::ledger::{Change, Ledger};
 use crate::time::UnixMillis;
 
@@ -135,12 +134,12 @@ impl Backlog {
     }
 
     /// Writes what is not on disk, and removes from there what is gone.
-    pub(super) fn flush(&mut self, session: &SessionId, ledger: &mut Ledger) {
+    pub(super) fn flush(&mut self, session: &SessionKey, ledger: &mut Ledger) {
         let oldest = self.events.front().map_or(self.next, |event| event.number);
         while self.chunks.get(1).is_some_and(|second| *second <= oldest)
             && let Some(first) = self.chunks.pop_front()
         {
-            ledger.change(EVENTS, record(session, first), Change::Delete, Durability::Lazy);
+            ledger.change(EVENTS, session.record_of(first), Change::Delete, Durability::Lazy);
         }
         let unflushed = core::mem::replace(&mut self.unflushed, self.next);
         let at = self.events.partition_point(|event| event.number < unflushed);
@@ -161,7 +160,7 @@ impl Backlog {
                 value: value.freeze(),
                 expires_at: None,
             };
-            ledger.change(EVENTS, record(session, first), change, Durability::Lazy);
+            ledger.change(EVENTS, session.record_of(first), change, Durability::Lazy);
         }
     }
 
@@ -191,9 +190,9 @@ impl Backlog {
     }
 
     /// The session is over.
-    pub(super) fn forget(&self, session: &SessionId, ledger: &mut Ledger) {
+    pub(super) fn forget(&self, session: &SessionKey, ledger: &mut Ledger) {
         for first in &self.chunks {
-            ledger.change(EVENTS, record(session, *first), Change::Delete, Durability::Lazy);
+            ledger.change(EVENTS, session.record_of(*first), Change::Delete, Durability::Lazy);
         }
     }
 }
@@ -212,13 +211,10 @@ pub(super) struct Delta {
     pub(super) after: usize,
 }
 
-fn record(session: &SessionId, first: u64) -> String {
-    alloc::format!("{session}/{first:016x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::String;
     use alloc::vec::Vec;
 
     const WIDE: Limits = Limits {
@@ -292,7 +288,7 @@ mod tests {
 
     #[test]
     fn chunks_read_back_in_a_later_life_whose_numbers_are_larger() {
-        let session = SessionId::parse("s-01").unwrap();
+        let session = SessionKey::of_u("s-01");
         let (mut backlog, mut ledger) = (Backlog::new(UnixMillis(1)), Ledger::default());
         add(&mut backlog, WIDE, "1");
         backlog.flush(&session, &mut ledger);

@@ -8,11 +8,13 @@ use core::time::Duration;
 use bytes::BytesMut;
 
 use super::backlog;
+use super::key::SessionKey;
 use super::listeners::Listeners;
 use super::record::{Session, UNDELIVERED};
+use crate::limits::repeats::Repeats;
 use crate::store::Durability;
 use crate::surfaces::relay::context::RelayContext;
-use crate::surfaces::relay::ids::{SessionId, Uid};
+use crate::surfaces::relay::ids::Uid;
 use crate::surfaces::relay::ledger::Change;
 use crate::time::Instant;
 
@@ -32,10 +34,14 @@ pub(super) struct Common {
     pub(super) users: BTreeMap<Uid, Holding>,
     /// What all of them hold.
     pub(super) all: Holding,
+    /// Sessions of everybody that have events: the health endpoint tells it, and looks at none of them for it.
+    pub(super) with_events: usize,
     pub(super) listeners: Listeners,
-    pub(super) dirty: Vec<SessionId>,
+    pub(super) dirty: Vec<SessionKey>,
     pub(super) flush_at: Option<Instant>,
     pub(super) sweep_at: Option<Instant>,
+    /// Handshakes that were refused, as far as the journal is told.
+    pub(super) refusals: Repeats,
     /// Where events are written before they are cut off.
     scratch: BytesMut,
 }
@@ -94,7 +100,7 @@ impl Common {
     /// A session changed in a way that is written with the next flush.
     pub(super) fn touch(&mut self, now: Instant, session: &mut Session) {
         if !core::mem::replace(&mut session.is_dirty, true) {
-            self.dirty.push(session.id.clone());
+            self.dirty.push(session.key());
             self.flush_at.get_or_insert_with(|| now.plus(FLUSH_EVERY));
         }
     }
@@ -119,6 +125,8 @@ impl Common {
                 .min((limits.event_bytes as usize).saturating_sub(self.all.event_bytes - held + others)),
         };
         let (text, delta) = session.backlog.push(&mut self.scratch, limits, write);
+        // The newest event stays in any case: a session that has events has them to its end.
+        self.with_events += usize::from(delta.before == 0);
         self.hold(&session.kept.initiator, |holding| {
             holding.event_bytes = (holding.event_bytes + delta.after).saturating_sub(delta.before);
         });
@@ -143,9 +151,10 @@ impl Common {
     /// Forgets what waits for a session's agent.
     pub(super) fn drop_undelivered(&mut self, cx: &mut RelayContext<'_>, session: &mut Session) {
         let mut bytes = 0;
+        let key = session.key();
         for message in core::mem::take(&mut session.undelivered) {
             bytes += message.frame.len();
-            let record = session.record_of(message.place);
+            let record = key.record_of(message.place);
             cx.ledger
                 .change(UNDELIVERED, record, Change::Delete, Durability::Durable);
         }

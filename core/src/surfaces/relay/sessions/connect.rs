@@ -1,13 +1,12 @@
 //! An agent's connection from its upgrade to its end, and what waits for it when it comes.
 
-use alloc::vec::Vec;
-
 use super::handshake::offer;
 use super::record::Status as State;
 use super::{Sessions, bad, refused};
 use crate::audit::{AuditEvent, AuditOutcome};
 use crate::http::Status;
 use crate::id::ConnId;
+use crate::settings::RelayAuth;
 use crate::surfaces::relay::agents::{Handed, PRESENCE, SILENCE, wire};
 use crate::surfaces::relay::context::RelayContext;
 use crate::surfaces::relay::devices::{Devices, Role, end_of};
@@ -110,6 +109,7 @@ impl Sessions {
         self.send_token(cx, conn);
         self.schedule(cx, conn);
         devices.connected(cx, &device);
+        self.drop_of_strangers(cx, devices, &device);
         self.pump(cx, &device);
     }
 
@@ -131,9 +131,8 @@ impl Sessions {
 
     /// Sends what waits for a device: handshake requests, then messages, each session's in order.
     pub(super) fn pump(&mut self, cx: &mut RelayContext<'_>, device: &DeviceId) {
-        let ids: Vec<_> = self.of_device.get(device).into_iter().flatten().cloned().collect();
-        for id in ids {
-            let Some(mut session) = self.sessions.get_mut(&id) else {
+        for key in self.keys_of(device) {
+            let Some(mut session) = self.sessions.get_mut(&key) else {
                 continue;
             };
             if session.kept.status.is_pending() {
@@ -158,7 +157,7 @@ impl Sessions {
                 session.kept.updated_at = cx.now.wall;
                 self.common.touch(cx.now.monotonic, session);
                 let handed = Handed {
-                    session: session.id.clone(),
+                    session: key.clone(),
                     place: message.place,
                     message_id: message.message_id,
                     frame: message.frame,
@@ -166,8 +165,25 @@ impl Sessions {
                     is_kept: true,
                 };
                 self.hand(cx, conn, handed);
-                let Some(again) = self.sessions.get_mut(&id) else { break };
+                let Some(again) = self.sessions.get_mut(&key) else {
+                    break;
+                };
                 session = again;
+            }
+        }
+    }
+
+    /// What waits of users whose time with the device is over goes nowhere: a grant that ran out is told by nobody.
+    fn drop_of_strangers(&mut self, cx: &mut RelayContext<'_>, devices: &Devices, device: &DeviceId) {
+        // In demo mode an owner may be known by e-mail alone, which is not known here.
+        if cx.relay.auth == RelayAuth::Demo {
+            return;
+        }
+        for key in self.keys_of(device) {
+            if devices.role(cx.now, &key.user, device).is_none()
+                && let Some(session) = self.sessions.get_mut(&key)
+            {
+                self.common.drop_undelivered(cx, session);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! numbers of a session have no holes.
 
 use super::messages::accepted;
-use super::record::{KeptMessage, UNDELIVERED, Undelivered, record_of};
+use super::record::{KeptMessage, UNDELIVERED, Undelivered};
 use super::{Sessions, refused};
 use crate::http::Status;
 use crate::id::ConnId;
@@ -171,14 +171,14 @@ fn keep(ledger: &mut Ledger, handed: &mut Handed) {
         value: records::write(&kept),
         expires_at: None,
     };
-    let record = record_of(&handed.session, handed.place);
+    let record = handed.session.record_of(handed.place);
     ledger.change(UNDELIVERED, record, change, Durability::Durable);
 }
 
 /// Removes a message from disk, if it is there.
 fn forget(ledger: &mut Ledger, handed: &mut Handed) {
     if core::mem::take(&mut handed.is_kept) {
-        let record = record_of(&handed.session, handed.place);
+        let record = handed.session.record_of(handed.place);
         ledger.change(UNDELIVERED, record, Change::Delete, Durability::Durable);
     }
 }

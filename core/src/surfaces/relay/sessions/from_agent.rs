@@ -5,12 +5,12 @@ use alloc::string::String;
 
 use bytes::{BufMut, BytesMut};
 
-use super::Sessions;
 use super::frame::Frame;
 use super::handshake::read_proof;
 use super::proof::{self, Taken};
 use super::record::{Session, Status as State};
-use crate::audit::{AuditEvent, AuditOutcome};
+use super::{SessionKey, Sessions};
+use crate::audit::AuditEvent;
 use crate::id::ConnId;
 use crate::json::Object;
 use crate::store::Durability;
@@ -38,9 +38,6 @@ impl Sessions {
         let Some(agent) = self.agents.get_mut(conn) else { return };
         if agent.heard(cx.now) {
             devices.seen(cx.now, &agent.device);
-        }
-        if text.len() > cx.relay.limits.frame_bytes as usize {
-            return self.complain(cx, conn, "frame_too_large", &[]);
         }
         let Ok(frame) = Object::parse(text) else {
             return self.complain(cx, conn, "invalid_json", &[]);
@@ -87,16 +84,15 @@ impl Sessions {
             return;
         };
         let handshake = body::first(frame, &["handshake_id", "handshakeId"]);
-        let session = self.sessions.get_mut(&*id).filter(|session| {
-            let same = handshake
-                .as_ref()
-                .is_none_or(|given| given == session.kept.handshake.as_str());
-            session.kept.device == *device && same
+        let key = self.on_device(device, &id);
+        let session = key.as_ref().and_then(|key| self.sessions.get_mut(key));
+        let session = session.filter(|session| {
+            let given = handshake.as_ref();
+            given.is_none_or(|given| given == session.kept.handshake.as_str())
         });
         if kind == "session.handshake.ack" {
-            if session.is_some() {
-                let id = id.into_owned();
-                self.handshake_ack(cx, devices, conn, &id, frame);
+            if let (Some(_), Some(key)) = (session, &key) {
+                self.handshake_ack(cx, devices, conn, key, frame);
             }
             return;
         }
@@ -120,7 +116,8 @@ impl Sessions {
             return self.common.append(cx, session, 512, |out| clear.write(out));
         }
         if kind == "session.error" && says_no_keys(frame) {
-            return self.pass_no_keys(cx, conn, &id, frame);
+            let key = session.key();
+            return self.pass_no_keys(cx, conn, &key, frame);
         }
         if !SEALED.contains(&kind) {
             return self.complain(cx, conn, "unsupported_type", &[("session_id", &id)]);
@@ -150,8 +147,8 @@ impl Sessions {
 
     /// An agent that was started anew has no keys of this session any more and says so, in clear: there is nothing that it
     /// could seal it with. The client is told just that, and begins a new session.
-    fn pass_no_keys(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, id: &str, frame: &Object<'_>) {
-        let Some(session) = self.sessions.get_mut(id) else {
+    fn pass_no_keys(&mut self, cx: &mut RelayContext<'_>, conn: ConnId, key: &SessionKey, frame: &Object<'_>) {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         let conversation = session.kept.conversation.clone();
@@ -168,7 +165,7 @@ impl Sessions {
         }
         self.common.append(cx, session, 512, |out| clear.write(out));
         if let Some(message) = &message {
-            self.shows(cx, conn, id, message);
+            self.shows(cx, conn, key.id.as_str(), message);
         }
     }
 
@@ -177,10 +174,10 @@ impl Sessions {
         cx: &mut RelayContext<'_>,
         devices: &Devices,
         conn: ConnId,
-        id: &str,
+        key: &SessionKey,
         frame: &Object<'_>,
     ) {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         let mut proof = read_proof(frame);
@@ -199,16 +196,19 @@ impl Sessions {
                 Taken::Again => return,
                 Taken::TooLate => {
                     let what = alloc::format!("a second proof: agent of {}", session.kept.device);
-                    cx.record(AuditEvent::HandshakeRefused, AuditOutcome::Denied, (conn, None), what);
-                    let ids = [("session_id", id)];
+                    let refusals = &mut self.common.refusals;
+                    cx.record_refusal(refusals, AuditEvent::HandshakeRefused, (conn, None), what);
+                    let ids = [("session_id", key.id.as_str())];
                     return self.complain(cx, conn, "handshake_already_acknowledged", &ids);
                 }
             }
         } else {
             // What was acknowledged stays: a late error takes nobody's session away.
             let what = alloc::format!("agent of {}", session.kept.device);
-            cx.record(AuditEvent::HandshakeRefused, AuditOutcome::Denied, (conn, None), what);
-            if session.kept.status == State::AgentAcknowledged {
+            let refusals = &mut self.common.refusals;
+            cx.record_refusal(refusals, AuditEvent::HandshakeRefused, (conn, None), what);
+            // Nor does an agent that repeats itself have anything written again.
+            if !session.kept.status.is_pending() {
                 return;
             }
             session.kept.status = State::AgentError;

@@ -1,6 +1,5 @@
 //! Handshakes over HTTP: a client begins one, looks how far it is, and an agent answers it.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
@@ -9,8 +8,8 @@ use bytes::{BufMut, BytesMut};
 use super::frame::Frame;
 use super::proof::{self, Taken};
 use super::record::{AgentProof, Kept, Session, Status as State};
-use super::{Sessions, bad, member, refused};
-use crate::audit::{AuditEvent, AuditOutcome};
+use super::{SessionKey, Sessions, bad, refused};
+use crate::audit::AuditEvent;
 use crate::http::Status;
 use crate::json::{Object, write_string};
 use crate::store::Durability;
@@ -59,11 +58,14 @@ impl Sessions {
         if devices.standing(cx, caller, &init.device).is_none() {
             return Err(refused(Status::NOT_FOUND, "device not found"));
         }
-        match self.sessions.get(&init.session) {
-            Some(session) => repeats(session, caller, &init)?,
+        let key = SessionKey::new(&init.session, &caller.uid);
+        match self.sessions.get(&key) {
+            Some(session) => repeats(session, &init)?,
+            // Agents know sessions by their ids alone; who may use the device is no stranger to what is on it.
+            None if self.on_device(&init.device, init.session.as_str()).is_some() => return Err(other_payload()),
             None => self.begin(cx, caller, &init)?,
         }
-        let Some(session) = self.sessions.get_mut(&init.session) else {
+        let Some(session) = self.sessions.get_mut(&key) else {
             return Err(refused(Status::NOT_FOUND, "session not found"));
         };
         let done = session.kept.status == State::AgentAcknowledged;
@@ -131,8 +133,8 @@ impl Sessions {
     ) -> Result<Reply, Answer> {
         let id = SessionId::parse(id).map_err(|fault| bad(&fault.text("session_id")))?;
         let handshake = HandshakeId::parse(handshake).map_err(|fault| bad(&fault.text("handshake_id")))?;
-        let session = self.sessions.get_mut(&id).map(Box::as_mut);
-        member(cx, devices, caller, session.as_deref())?;
+        let key = self.member(cx, devices, caller, &id)?.0;
+        let session = self.sessions.get_mut(&key);
         let session = session.filter(|session| session.kept.handshake == handshake);
         let session = session.ok_or_else(|| refused(Status::NOT_FOUND, "handshake not found"))?;
         if session.kept.status.is_pending() {
@@ -182,18 +184,26 @@ impl Sessions {
         let proof = read_proof(&object);
         transcript::ephemeral_key(&proof.key).map_err(|_| bad("invalid ephemeral public key"))?;
         let not_found = || refused(Status::NOT_FOUND, "handshake not found");
-        let session = self.sessions.get_mut(&id).ok_or_else(not_found)?;
         let key = devices
             .get(&device)
             .filter(|device| device.kept.owner == caller.uid)
             .and_then(|device| device.key)
             .ok_or_else(|| refused(Status::NOT_FOUND, "device identity not found"))?;
-        if session.kept.handshake != handshake {
-            return Err(not_found());
-        }
-        if session.kept.device != device {
-            return Err(bad("device_id mismatch for handshake"));
-        }
+        let own = SessionKey::new(&id, &caller.uid);
+        let elsewhere = self
+            .sessions
+            .get(&own)
+            .filter(|session| session.kept.device != device && session.kept.handshake == handshake);
+        let is_elsewhere = elsewhere.is_some();
+        let here = self.on_device(&device, id.as_str());
+        let session = here.and_then(|here| self.sessions.get_mut(&here));
+        let Some(session) = session.filter(|session| session.kept.handshake == handshake) else {
+            return Err(if is_elsewhere {
+                bad("device_id mismatch for handshake")
+            } else {
+                not_found()
+            });
+        };
         let who = (request.conn, request.client);
         let refusal = AuditEvent::HandshakeRefused;
         proof::check(session, &key, &proof).map_err(|fault| {
@@ -205,7 +215,7 @@ impl Sessions {
                 }
             };
             let what = alloc::format!("{why}: agent of {device}");
-            cx.record(refusal, AuditOutcome::Denied, who, what);
+            cx.record_refusal(&mut self.common.refusals, refusal, who, what);
             answer
         })?;
         match proof::take(cx, session, proof) {
@@ -213,7 +223,7 @@ impl Sessions {
             Taken::Again => {}
             Taken::TooLate => {
                 let what = alloc::format!("a second proof: agent of {device}");
-                cx.record(refusal, AuditOutcome::Denied, who, what);
+                cx.record_refusal(&mut self.common.refusals, refusal, who, what);
                 return Err(refused(Status::CONFLICT, "handshake already acknowledged"));
             }
         }
@@ -335,18 +345,20 @@ fn read_init(request: &Request<'_>, id: &str) -> Result<Init, Answer> {
     })
 }
 
+fn other_payload() -> Answer {
+    refused(Status::CONFLICT, "handshake_id already exists with different payload")
+}
+
 /// Whether a request repeats the one with which the session began.
-fn repeats(session: &Session, caller: &Caller, init: &Init) -> Result<(), Answer> {
+fn repeats(session: &Session, init: &Init) -> Result<(), Answer> {
     let kept = &session.kept;
     let same = kept.device == init.device
-        && kept.initiator == caller.uid
         && kept.handshake == init.handshake
         && kept.client_key == init.key
         && kept.client_nonce == init.nonce
         && kept.knows_bound == init.knows_bound;
     if !same {
-        let text = "handshake_id already exists with different payload";
-        return Err(refused(Status::CONFLICT, text));
+        return Err(other_payload());
     }
     if kept.conversation != init.conversation {
         let text = "handshake_id already exists with different conversation_id";

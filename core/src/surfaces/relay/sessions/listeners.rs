@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Sessions, bad, member, refused};
+use super::key::SessionKey;
+use super::{Sessions, bad, refused};
 use crate::http::Status;
 use crate::id::ConnId;
 use crate::surfaces::relay::context::RelayContext;
@@ -30,7 +31,7 @@ pub(super) struct Listeners {
 
 #[derive(Debug)]
 struct Listener {
-    session: SessionId,
+    session: SessionKey,
     caller: Caller,
     /// When the token ends.
     until: Instant,
@@ -48,7 +49,7 @@ impl Listeners {
     }
 
     /// Forgets a listener; the session to which it listened.
-    pub(super) fn remove(&mut self, conn: ConnId) -> Option<SessionId> {
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<SessionKey> {
         self.behind.remove(&conn);
         let listener = self.open.remove(&conn)?;
         self.due.remove(&(listener.next, conn));
@@ -67,12 +68,12 @@ impl Sessions {
         id: &str,
     ) -> Result<Reply, Answer> {
         let id = SessionId::parse(id).map_err(|fault| bad(&fault.text("session_id")))?;
-        member(cx, devices, caller, self.sessions.get(&id).map(Box::as_ref))?;
+        let key = self.member(cx, devices, caller, &id)?.0;
         let conn = request.conn;
         self.closed(conn);
         let session = self
             .sessions
-            .get_mut(&id)
+            .get_mut(&key)
             .ok_or_else(|| refused(Status::NOT_FOUND, "session not found"))?;
         if cx.streams.count(&caller.uid) >= cx.relay.limits.streams_per_user {
             return Err(refused(Status::TOO_MANY_REQUESTS, "too many event streams").with("Retry-After", "30"));
@@ -88,7 +89,7 @@ impl Sessions {
         session.listeners.push(conn);
         self.common.listeners.due.insert((next, conn));
         let listener = Listener {
-            session: id,
+            session: key,
             caller: caller.clone(),
             until,
             next,
@@ -110,7 +111,7 @@ impl Sessions {
             return;
         }
         let session = listeners.open.get(&conn).map(|listener| &listener.session);
-        let Some(session) = session.and_then(|id| self.sessions.get(id)) else {
+        let Some(session) = session.and_then(|key| self.sessions.get(key)) else {
             return;
         };
         let mut more = BytesMut::new();
@@ -134,10 +135,13 @@ impl Sessions {
             let Some(listener) = listeners.open.get_mut(&conn) else {
                 continue;
             };
-            let session = self.sessions.get(&listener.session).map(Box::as_ref);
+            let is_member = self.sessions.get(&listener.session).is_some_and(|session| {
+                let device = &session.kept.device;
+                devices.standing(cx, &listener.caller, device).is_some()
+            });
             let (comment, ends) = if listener.until <= now {
                 (":authorization_expired\n\n", true)
-            } else if member(cx, devices, &listener.caller, session).is_err() {
+            } else if !is_member {
                 (":authorization_revoked\n\n", true)
             } else {
                 (":heartbeat\n\n", false)

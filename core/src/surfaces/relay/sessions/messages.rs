@@ -1,7 +1,6 @@
 //! `POST …/messages`: a client's sealed message on its way to the agent. It is handed to the agent's socket, or kept on
 //! disk for an agent that is away; then, and not before, it is acknowledged.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
@@ -10,8 +9,9 @@ use bytes::{BufMut, BytesMut};
 use super::answers::{Stored, fingerprint};
 use super::common::MAX_QUEUED_BYTES;
 use super::frame::write_raw;
+use super::key::SessionKey;
 use super::record::{KeptMessage, Session, Status as State, UNDELIVERED, Undelivered};
-use super::{Sessions, bad, member, refused};
+use super::{Sessions, bad, refused};
 use crate::http::Status;
 use crate::json::{Object, write_string};
 use crate::store::Durability;
@@ -47,9 +47,8 @@ impl Sessions {
             .and_then(|object| body::first(object, &["message_id", "messageId"]));
         let key = key(request, named.as_deref())?;
         let object = object.map_err(|_| bad("invalid request body"))?;
-        let session = self.sessions.get_mut(&id).map(Box::as_mut);
-        let role = member(cx, devices, caller, session.as_deref())?;
-        let Some(session) = session else {
+        let (of, role) = self.member(cx, devices, caller, &id)?;
+        let Some(session) = self.sessions.get_mut(&of) else {
             return Err(refused(Status::NOT_FOUND, "session not found"));
         };
         let print = fingerprint(request.body);
@@ -89,9 +88,9 @@ impl Sessions {
                 let mut frame = BytesMut::with_capacity(request.body.len() + GAINED);
                 relayed.write(&mut frame, session, cx.now.wall);
                 let (place, message_id) = (session.take_place(), accepted.message_id.clone());
-                let answer = self.remember(cx, &id, accepted, false)?;
+                let answer = self.remember(cx, &of, accepted, false)?;
                 let handed = Handed {
-                    session: id,
+                    session: of,
                     place,
                     message_id,
                     frame: frame.freeze(),
@@ -104,8 +103,8 @@ impl Sessions {
             _ => {
                 let mut frame = BytesMut::with_capacity(request.body.len() + GAINED);
                 relayed.write(&mut frame, session, cx.now.wall);
-                self.queue(cx, &id, &accepted, frame)?;
-                let answer = self.remember(cx, &id, accepted, true)?;
+                self.queue(cx, &of, &accepted, frame)?;
+                let answer = self.remember(cx, &of, accepted, true)?;
                 cx.ledger.answer(cx.now, request.conn, answer);
                 Ok(Reply::Later)
             }
@@ -116,11 +115,11 @@ impl Sessions {
     fn remember(
         &mut self,
         cx: &mut RelayContext<'_>,
-        id: &SessionId,
+        of: &SessionKey,
         message: Accepted<'_>,
         queued: bool,
     ) -> Result<Answer, Answer> {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.sessions.get_mut(of) else {
             return Err(refused(Status::NOT_FOUND, "session not found"));
         };
         session.kept.from_client = message.seq.unwrap_or(session.kept.from_client);
@@ -145,11 +144,11 @@ impl Sessions {
     fn queue(
         &mut self,
         cx: &mut RelayContext<'_>,
-        id: &SessionId,
+        of: &SessionKey,
         message: &Accepted<'_>,
         frame: BytesMut,
     ) -> Result<(), Answer> {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.sessions.get_mut(of) else {
             return Err(refused(Status::NOT_FOUND, "session not found"));
         };
         let held = self.common.holding(&session.kept.initiator).queued_bytes;
@@ -160,7 +159,7 @@ impl Sessions {
         let text = core::str::from_utf8(&frame).ok();
         let Some(text) = text.filter(|_| !is_full && has_room) else {
             let ids = [
-                ("session_id", id.as_str()),
+                ("session_id", of.id.as_str()),
                 ("conversation_id", session.kept.conversation.as_str()),
             ];
             return Err(told(Status::SERVICE_UNAVAILABLE, "agent_unavailable", &ids).with("Retry-After", "5"));
@@ -178,7 +177,7 @@ impl Sessions {
         };
         let place = session.take_place();
         cx.ledger
-            .change(UNDELIVERED, session.record_of(place), change, Durability::Durable);
+            .change(UNDELIVERED, of.record_of(place), change, Durability::Durable);
         let length = frame.len();
         let frame = frame.freeze();
         session.undelivered.push_back(Undelivered {
@@ -300,7 +299,8 @@ impl Relayed<'_> {
     /// Writes the frame: who asks is from our own records, what is sealed as it was written, and of the rest nothing.
     fn write(&self, out: &mut BytesMut, session: &Session, at: UnixMillis) {
         let (caller, kept) = (self.caller, &session.kept);
-        let email = caller.email_written.as_deref();
+        // Agents trust this as our word: an e-mail that nobody vouched for is none.
+        let email = caller.email_written.as_deref().filter(|_| caller.email_verified);
         out.put_slice(b"{\"type\":\"session.message\"");
         for (lead, text) in [
             (&b",\"session_id\":"[..], session.id.as_str()),

@@ -10,6 +10,7 @@ mod flight;
 mod frame;
 mod from_agent;
 mod handshake;
+mod key;
 mod listeners;
 mod messages;
 mod proof;
@@ -23,6 +24,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use common::Common;
+pub(super) use key::SessionKey;
 use record::Session;
 
 use super::agents::Agents;
@@ -43,6 +45,9 @@ use crate::settings::RelaySettings;
 use crate::store::Record;
 use crate::time::{Instant, Now};
 
+/// Other users' sessions of one id that are looked at, to tell somebody that a session is another user's.
+const MAX_NAMESAKES: usize = 64;
+
 /// All sessions and agents.
 #[derive(Debug)]
 pub struct Sessions {
@@ -51,8 +56,9 @@ pub struct Sessions {
     loaded: Vec<(&'static str, Vec<Record>)>,
     /// Signs transport tokens.
     secret: Secret,
-    sessions: BTreeMap<SessionId, Box<Session>>,
-    of_device: BTreeMap<DeviceId, BTreeSet<SessionId>>,
+    sessions: BTreeMap<SessionKey, Box<Session>>,
+    /// On a device an id is there once: whose session it is.
+    of_device: BTreeMap<DeviceId, BTreeMap<SessionId, Uid>>,
     agents: Agents,
     agents_due: BTreeSet<(Instant, ConnId)>,
     common: Common,
@@ -116,13 +122,9 @@ impl Sessions {
     pub fn counts(&self, devices: &Devices, owner: &Uid) -> Counts {
         let sessions = devices.owned_by(owner).filter_map(|id| self.of_device.get(id));
         Counts {
-            sessions: sessions.map(BTreeSet::len).sum(),
+            sessions: sessions.map(BTreeMap::len).sum(),
             agents: self.agents.len(),
-            event_backlogs: self
-                .sessions
-                .values()
-                .filter(|session| !session.backlog.is_empty())
-                .count(),
+            event_backlogs: self.common.with_events,
         }
     }
 
@@ -164,10 +166,8 @@ impl Sessions {
     /// A user's right to use a device ended: that user's streams of its sessions end at once, and what that user's
     /// sessions still had for its agent is not sent.
     pub fn revoked(&mut self, cx: &mut RelayContext<'_>, device: &DeviceId, uid: &Uid) {
-        for id in self.of_device.get(device).into_iter().flatten() {
-            if let Some(session) = self.sessions.get_mut(id)
-                && session.kept.initiator == *uid
-            {
+        for key in self.keys_of(device).into_iter().filter(|key| key.user == *uid) {
+            if let Some(session) = self.sessions.get_mut(&key) {
                 self.common.end_listeners(cx, session);
                 // Who has no right any more is not heard any more.
                 self.common.drop_undelivered(cx, session);
@@ -177,14 +177,53 @@ impl Sessions {
 
     /// A device is gone, and with it its sessions and its agent.
     pub fn removed(&mut self, cx: &mut RelayContext<'_>, devices: &mut Devices, device: &DeviceId) {
-        for id in self.of_device.remove(device).unwrap_or_default() {
-            self.forget(cx, &id);
+        for key in self.keys_of(device) {
+            self.forget(cx, &key);
         }
         if let Some(conn) = self.agents.of_device(device) {
             cx.outbox
                 .close(conn, crate::websocket::CloseCode::POLICY, "device removed");
             self.agent_closed(cx, devices, conn);
         }
+    }
+
+    /// The sessions of a device.
+    fn keys_of(&self, device: &DeviceId) -> Vec<SessionKey> {
+        let all = self.of_device.get(device).into_iter().flatten();
+        all.map(|(id, user)| SessionKey::new(id, user)).collect()
+    }
+
+    /// The session of this id on a device.
+    fn on_device(&self, device: &DeviceId, id: &str) -> Option<SessionKey> {
+        let (id, user) = self.of_device.get(device)?.get_key_value(id)?;
+        Some(SessionKey::new(id, user))
+    }
+
+    /// The caller's own session of this id, and the caller's part in it: only who began it has one, and only while the device
+    /// may be used. Others who may use the device learn that it is not theirs, strangers nothing.
+    fn member(
+        &self,
+        cx: &RelayContext<'_>,
+        devices: &Devices,
+        caller: &Caller,
+        id: &SessionId,
+    ) -> Result<(SessionKey, Role), Answer> {
+        let key = SessionKey::new(id, &caller.uid);
+        let forbidden = || refused(Status::FORBIDDEN, "forbidden");
+        if let Some(session) = self.sessions.get(&key) {
+            let role = devices.standing(cx, caller, &session.kept.device);
+            return role.map(|role| (key, role)).ok_or_else(forbidden);
+        }
+        let first = SessionKey {
+            id: id.clone(),
+            user: Uid::default(),
+        };
+        let others = self.sessions.range(first..).take(MAX_NAMESAKES);
+        let mut others = others.take_while(|(other, _)| other.id == *id);
+        if others.any(|(_, session)| devices.standing(cx, caller, &session.kept.device).is_some()) {
+            return Err(forbidden());
+        }
+        Err(refused(Status::NOT_FOUND, "session not found"))
     }
 
     /// The next answer to a message that was handed over; others come from the ledger.
@@ -194,8 +233,8 @@ impl Sessions {
 
     /// A listener left.
     pub fn closed(&mut self, conn: ConnId) {
-        if let Some(id) = self.common.listeners.remove(conn)
-            && let Some(session) = self.sessions.get_mut(&id)
+        if let Some(key) = self.common.listeners.remove(conn)
+            && let Some(session) = self.sessions.get_mut(&key)
         {
             session.listeners.retain(|listener| *listener != conn);
         }
@@ -224,22 +263,4 @@ fn refused(status: Status, text: &str) -> Answer {
 
 fn bad(text: &str) -> Answer {
     refused(Status::BAD_REQUEST, text)
-}
-
-/// The caller's part in a session: only who began it has one, and only while the device may be used. Others who may use
-/// the device learn that it is not theirs, strangers nothing.
-fn member(
-    cx: &RelayContext<'_>,
-    devices: &Devices,
-    caller: &Caller,
-    session: Option<&Session>,
-) -> Result<Role, Answer> {
-    let not_found = || refused(Status::NOT_FOUND, "session not found");
-    let session = session.ok_or_else(not_found)?;
-    let standing = devices.standing(cx, caller, &session.kept.device);
-    match (standing, session.kept.initiator == caller.uid) {
-        (Some(role), true) => Ok(role),
-        (None, false) => Err(not_found()),
-        (None, true) | (Some(_), false) => Err(refused(Status::FORBIDDEN, "forbidden")),
-    }
 }

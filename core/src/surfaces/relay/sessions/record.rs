@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
 use super::backlog::Backlog;
+use super::key::SessionKey;
 use crate::id::ConnId;
 use crate::store::Durability;
 use crate::surfaces::relay::ids::{ConversationId, DeviceId, HandshakeId, SessionId, Uid};
@@ -148,7 +149,12 @@ impl Session {
             value: records::write(&self.kept),
             expires_at: None,
         };
-        ledger.change(SESSIONS, self.id.as_str(), change, durability);
+        ledger.change(SESSIONS, self.key().record(), change, durability);
+    }
+
+    /// What it is found by.
+    pub(super) fn key(&self) -> SessionKey {
+        SessionKey::new(&self.id, &self.kept.initiator)
     }
 
     /// What both sides must agree on, with this key of the agent.
@@ -184,14 +190,4 @@ impl Session {
         self.next_place += 1;
         place
     }
-
-    /// The name of a message's record.
-    pub(super) fn record_of(&self, place: u64) -> String {
-        record_of(&self.id, place)
-    }
-}
-
-/// The name of a message's record.
-pub(super) fn record_of(session: &SessionId, place: u64) -> String {
-    alloc::format!("{session}/{place:016x}")
 }

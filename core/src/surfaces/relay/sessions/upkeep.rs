@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use super::Sessions;
 use super::answers::{ANSWERS, Stored};
 use super::backlog::EVENTS;
+use super::key::SessionKey;
 use super::record::{Kept, KeptMessage, SESSIONS, Session, Status as State, UNDELIVERED, Undelivered};
 use crate::report::Report;
 use crate::settings::RelaySettings;
@@ -29,15 +31,19 @@ impl Sessions {
     pub(super) fn take_loaded(&mut self, relay: &RelaySettings, now: Now, reports: &mut Vec<Report>) {
         let mut tables: BTreeMap<_, _> = core::mem::take(&mut self.loaded).into_iter().collect();
         let mut unread = 0_u64;
+        let mut names = BTreeMap::new();
         for record in tables.remove(SESSIONS).unwrap_or_default() {
             match read_session(&record, now) {
-                Some(session) => self.insert(session),
+                Some(session) => {
+                    names.insert(record.id, session.key());
+                    self.insert(session);
+                }
                 None => unread += 1,
             }
         }
         for table in [EVENTS, ANSWERS, UNDELIVERED] {
             for record in tables.remove(table).unwrap_or_default() {
-                unread += u64::from(!self.take_record(relay, now, table, &record));
+                unread += u64::from(!self.take_record(relay, now, table, &record, &names));
             }
         }
         self.common.sweep_at = Some(now.monotonic.plus(SWEEP_EVERY));
@@ -49,11 +55,22 @@ impl Sessions {
         }
     }
 
-    fn take_record(&mut self, relay: &RelaySettings, now: Now, table: &str, record: &Record) -> bool {
-        let Some((id, number)) = record.id.split_once('/') else {
+    /// A record of what belongs to a session; `names`: whose records have names that begin so.
+    fn take_record(
+        &mut self,
+        relay: &RelaySettings,
+        now: Now,
+        table: &str,
+        record: &Record,
+        names: &BTreeMap<String, SessionKey>,
+    ) -> bool {
+        let Some((name, number)) = record.id.split_once('/') else {
             return false;
         };
-        let (Some(session), Ok(number)) = (self.sessions.get_mut(id), u64::from_str_radix(number, 16)) else {
+        let (Some(session), Ok(number)) = (
+            names.get(name).and_then(|key| self.sessions.get_mut(key)),
+            u64::from_str_radix(number, 16),
+        ) else {
             return false;
         };
         let limit = relay.limits.idempotency_per_session as usize;
@@ -62,6 +79,7 @@ impl Sessions {
                 let before = session.backlog.bytes();
                 let good = session.backlog.load(record.value.clone());
                 let more = session.backlog.bytes() - before;
+                self.common.with_events += usize::from(before == 0 && more > 0);
                 self.common
                     .hold(&session.kept.initiator, |holding| holding.event_bytes += more);
                 good
@@ -104,34 +122,36 @@ impl Sessions {
 
     pub(super) fn insert(&mut self, session: Session) {
         let of_device = self.of_device.entry(session.kept.device.clone()).or_default();
-        of_device.insert(session.id.clone());
+        of_device.insert(session.id.clone(), session.kept.initiator.clone());
         self.common
             .hold(&session.kept.initiator, |holding| holding.sessions += 1);
-        self.sessions.insert(session.id.clone(), Box::new(session));
+        self.sessions.insert(session.key(), Box::new(session));
     }
 
     /// A session is over: it goes from memory and from disk, and its streams end.
-    pub(super) fn forget(&mut self, cx: &mut RelayContext<'_>, id: &SessionId) {
-        let Some(mut session) = self.sessions.remove(id) else {
+    pub(super) fn forget(&mut self, cx: &mut RelayContext<'_>, key: &SessionKey) {
+        let Some(mut session) = self.sessions.remove(key) else {
             return;
         };
         self.common.end_listeners(cx, &mut session);
         if let Some(ids) = self.of_device.get_mut(&session.kept.device) {
-            ids.remove(id);
+            ids.remove(&key.id);
             if ids.is_empty() {
                 self.of_device.remove(&session.kept.device);
             }
         }
         self.common.drop_undelivered(cx, &mut session);
+        let had_events = usize::from(!session.backlog.is_empty());
+        self.common.with_events = self.common.with_events.saturating_sub(had_events);
         self.common.hold(&session.kept.initiator, |holding| {
             holding.sessions = holding.sessions.saturating_sub(1);
             holding.event_bytes = holding.event_bytes.saturating_sub(session.backlog.bytes());
             holding.answers = holding.answers.saturating_sub(session.answers.len());
         });
         cx.ledger
-            .change(SESSIONS, id.as_str(), Change::Delete, Durability::Durable);
-        session.backlog.forget(id, cx.ledger);
-        session.answers.forget(id, cx.ledger);
+            .change(SESSIONS, key.record(), Change::Delete, Durability::Durable);
+        session.backlog.forget(key, cx.ledger);
+        session.answers.forget(key, cx.ledger);
     }
 
     /// When [`Self::on_deadline`] wants to be called.
@@ -169,14 +189,14 @@ impl Sessions {
     /// Writes what may wait no longer; before a stop, too.
     pub fn flush(&mut self, cx: &mut RelayContext<'_>) {
         self.common.flush_at = None;
-        for id in core::mem::take(&mut self.common.dirty) {
-            let Some(session) = self.sessions.get_mut(&id) else {
+        for key in core::mem::take(&mut self.common.dirty) {
+            let Some(session) = self.sessions.get_mut(&key) else {
                 continue;
             };
             session.is_dirty = false;
             session.keep(cx.ledger, Durability::Lazy);
-            session.answers.flush(&id, cx.now.wall, cx.ledger);
-            session.backlog.flush(&id, cx.ledger);
+            session.answers.flush(&key, cx.now.wall, cx.ledger);
+            session.backlog.flush(&key, cx.ledger);
         }
     }
 
@@ -189,15 +209,10 @@ impl Sessions {
                 .is_some_and(|device| device.is_online(cx.now.monotonic));
             until <= cx.now.wall && !(online && session.kept.status != State::AgentError)
         };
-        let over: Vec<_> = self
-            .sessions
-            .values()
-            .map(Box::as_ref)
-            .filter(idle)
-            .map(|session| session.id.clone())
-            .collect();
-        for id in over {
-            self.forget(cx, &id);
+        let sessions = self.sessions.values().map(Box::as_ref);
+        let over: Vec<_> = sessions.filter(idle).map(Session::key).collect();
+        for key in over {
+            self.forget(cx, &key);
         }
         for session in self.sessions.values_mut() {
             let before = session.answers.len();
@@ -214,6 +229,8 @@ impl Sessions {
 
 fn read_session(record: &Record, now: Now) -> Option<Session> {
     let kept: Kept = records::read(&record.value)?;
-    let id = SessionId::parse(&record.id).ok()?;
-    Some(Session::new(id, kept, now.wall))
+    let (id, _) = record.id.split_once('~')?;
+    let session = Session::new(SessionId::parse(id).ok()?, kept, now.wall);
+    // The name is the session's own, or it is none of ours.
+    (session.key().record() == record.id).then_some(session)
 }

@@ -67,9 +67,18 @@ impl Shares {
         self.by_token.remove(&grant.token);
         if let Some(ids) = self.of_device.get_mut(&grant.device) {
             ids.remove(id);
+            if ids.is_empty() {
+                self.of_device.remove(&grant.device);
+            }
         }
-        if let Some(ids) = grant.uid.as_ref().and_then(|uid| self.of_user.get_mut(uid)) {
+        // A user without grants leaves nothing behind.
+        if let Some(uid) = &grant.uid
+            && let Some(ids) = self.of_user.get_mut(uid)
+        {
             ids.remove(id);
+            if ids.is_empty() {
+                self.of_user.remove(uid);
+            }
         }
         cx.ledger
             .change(TABLE, id.0.as_str(), Change::Delete, Durability::Durable);

@@ -168,11 +168,6 @@ fn frames_that_are_none_and_frames_that_mean_nothing() {
         told,
         [r#"{"error":"unauthorized_session_frame","handshake_id":"h-9","session_id":"s-99","type":"agent.error"}"#]
     );
-    let huge = format!(
-        r#"{{"type":"session.result","session_id":"s-01","x":"{}"}}"#,
-        "x".repeat(400_000)
-    );
-    assert_eq!(kinds(&world.agent_says(agent, &huge)), ["agent.error frame_too_large"]);
 }
 
 #[test]
@@ -407,4 +402,30 @@ fn what_agents_do_and_what_is_refused_them_is_recorded() {
             E::DeviceRemoved,
         ]
     );
+}
+
+#[test]
+fn an_agent_that_repeats_what_is_refused_fills_neither_journal_nor_disk() {
+    use crate::audit::AuditEvent as E;
+    let (mut world, ann, _) = with_device();
+    let agent = world.agent(&ann, "dev_1");
+    init(&mut world, &ann);
+    let events = world.ask(&ann, EVENTS, "").conn;
+    world.heard(events);
+    for number in 0..500 {
+        let error = format!(
+            r#"{{"type":"session.handshake.ack","session_id":"s-01","handshake_id":"h-01","status":"error","error":"e{number}"}}"#
+        );
+        world.agent_says(agent, &error);
+    }
+    assert_eq!(world.heard(events).matches("session.handshake.ack").count(), 1);
+    let refused = |world: &World| {
+        let records = world.audit.iter().filter(|record| record.event == E::HandshakeRefused);
+        records.map(|record| record.count.unwrap_or(0)).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&world), [0; 10]);
+    world.seconds(20);
+    world.agent_says(agent, &ack_frame("s-01", AGENT_KEY));
+    world.agent_says(agent, &ack_frame("s-01", OTHER_KEY));
+    assert_eq!(refused(&world).last(), Some(&490), "none is forgotten");
 }

@@ -1,6 +1,8 @@
 //! Section 7: what is there after the process was killed.
 
 use super::*;
+use crate::surfaces::relay::ids::SessionId;
+use crate::surfaces::relay::sessions::SessionKey;
 use crate::surfaces::relay::world::START;
 
 #[test]
@@ -136,17 +138,39 @@ fn many_events_are_written_in_few_records_and_go_with_the_backlog() {
 #[test]
 fn records_of_no_session_and_of_another_form_are_told_and_left_alone() {
     let (mut world, ann, _) = established();
+    let own = SessionKey::new(&SessionId::parse("s-01").unwrap(), &ann.uid).record();
     for (table, id) in [
-        ("relay.undelivered", "s-99/0000000000000001"),
-        ("relay.undelivered", "s-01/0000000000000001"),
-        ("relay.answers", "s-01/zz"),
-        ("relay.events", "s-01"),
-        ("relay.sessions", "s-02"),
+        ("relay.undelivered", "s-99/0000000000000001".into()),
+        ("relay.undelivered", format!("{own}/0000000000000001")),
+        ("relay.answers", format!("{own}/zz")),
+        ("relay.events", own),
+        ("relay.sessions", "s-02".into()),
     ] {
-        let key = crate::store::Key { table, id: id.into() };
+        let key = crate::store::Key { table, id };
         world.disk.insert(key, bytes::Bytes::from_static(b"\x09"));
     }
     world.crash();
     assert_eq!(world.reports.len(), 1);
     assert_eq!(world.ask(&ann, HANDSHAKE, "").status, 200);
+}
+
+#[test]
+fn what_waits_of_a_user_whose_grant_ran_out_is_not_sent() {
+    let (mut world, ann, bob) = with_device();
+    let until = START / 1_000 + 60;
+    let body = format!(r#"{{"deviceId":"dev_1","email":"bob@example.org","grantExpiresAt":{until}}}"#);
+    let invited = world.ask(&ann, "POST /gateway/v1/shares/invites", &body).json();
+    let token = invited["inviteUrl"].as_str().unwrap().rsplit('/').next().unwrap();
+    let body = format!(r#"{{"token":"{token}"}}"#);
+    let accepted = world.ask(&bob, "POST /gateway/v1/shares/invites/accept", &body);
+    assert_eq!(accepted.status, 200);
+    let agent = establish(&mut world, &bob);
+    world.agent_leaves(agent);
+    assert_eq!(send(&mut world, &bob, 1).status, 202);
+    assert_eq!(world.records("relay.undelivered"), 1);
+    world.seconds(61);
+    send(&mut world, &bob, 2).is(403, "forbidden");
+    let agent = world.agent(&ann, "dev_1");
+    assert_eq!(kinds(&world.frames(agent)), ["gateway.connected", "transport.init"]);
+    assert_eq!(world.records("relay.undelivered"), 0);
 }

@@ -181,6 +181,7 @@ fn the_events_and_waiting_messages_of_everybody_together_are_bounded() {
         (all.sessions, all.event_bytes, all.queued_bytes, all.answers),
         (0, 0, 0, 0)
     );
+    assert_eq!(world.sessions.common.with_events, 0);
 }
 
 #[test]

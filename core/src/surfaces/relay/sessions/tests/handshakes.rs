@@ -163,6 +163,8 @@ fn an_ack_over_http_is_checked_in_order() {
     let proof = proof_of("s-01", AGENT_KEY);
     let good = ack_body(&proof);
     world.ask(&ann, ACK, &good).is(404, "handshake not found");
+    let other = good.replace("dev_1", "dev_9");
+    world.ask(&ann, ACK, &other).is(404, "device identity not found");
     init(&mut world, &ann);
     register(&mut world, &ann, "dev_2", 1);
     let zero = STANDARD.encode([0_u8; 32]);
@@ -482,4 +484,62 @@ fn an_agent_that_does_not_know_the_newer_transcript_answers_with_the_usual_one()
     let told = world.ask(&ann, HANDSHAKE, "").json();
     assert_eq!(told["status"], "agent_acknowledged");
     assert_eq!(told.get("transcript_version"), None, "the client is to decide");
+}
+
+#[test]
+fn a_stranger_cannot_tell_whether_a_session_id_is_taken() {
+    let (mut world, ann, _) = established();
+    let eve = caller("eve");
+    register(&mut world, &eve, "dev_e", 2);
+    // Whatever Eve asks about the id of Ann's session and about one that nobody has is answered alike.
+    let asked = |world: &mut World, session: &str| {
+        let line = |line: &str| line.replace("s-01", session);
+        let own = init_body("s-01").replace("dev_1", "dev_e");
+        let ack = ack_body(&proof_of("s-01", AGENT_KEY));
+        let asks = [
+            (line(HANDSHAKE), String::new()),
+            (line(EVENTS), String::new()),
+            (line(MESSAGES), message(1)),
+            (line(ACK), ack.clone()),
+            (line(ACK), ack.replace("dev_1", "dev_e")),
+            (line(ACK), ack.replace("h-01", "h-02")),
+            (line(INIT), init_body("s-01")),
+            (line(INIT), own.clone()),
+            (line(INIT), own),
+            (line(HANDSHAKE), String::new()),
+        ];
+        asks.map(|(line, body)| {
+            let asked = world.ask(&eve, &line, &body);
+            (asked.status, asked.body.replace(session, "ID"))
+        })
+    };
+    let (taken, free) = (asked(&mut world, "s-01"), asked(&mut world, "s-77"));
+    assert_eq!(taken, free);
+    // And Ann's session goes on as if Eve's were not there; so does Eve's.
+    assert_eq!(send(&mut world, &ann, 1).status, 202);
+    let told = world.ask(&eve, MESSAGES, &message(1));
+    assert!(
+        told.status == 409 && told.body.contains("handshake_not_ready"),
+        "{}",
+        told.body
+    );
+    let agent = world.agent(&eve, "dev_e");
+    assert_eq!(
+        kinds(&world.frames(agent)).len(),
+        4,
+        "her two sessions are offered to her own agent"
+    );
+    let told = world.agent_says(agent, &ack_frame("s-01", AGENT_KEY));
+    assert!(told.is_empty(), "not her device's key");
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").json()["status"], "agent_acknowledged");
+    assert_eq!(world.ask(&eve, HANDSHAKE, "").json()["status"], "agent_error");
+    // Both are there after a crash, each its user's.
+    world.crash();
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").json()["device_id"], "dev_1");
+    assert_eq!(world.ask(&eve, HANDSHAKE, "").json()["device_id"], "dev_e");
+    world.ask(&eve, "DELETE /gateway/v1/devices/dev_e", "");
+    world.ask(&eve, HANDSHAKE, "").is(404, "session not found");
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").status, 200);
+    world.crash();
+    assert_eq!(world.ask(&ann, HANDSHAKE, "").status, 200);
 }

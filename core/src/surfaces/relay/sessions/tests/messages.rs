@@ -103,7 +103,9 @@ fn a_collaborator_is_named_with_the_grant() {
     let (mut world, ann, mut bob) = with_device();
     let grant = share(&mut world, &ann, &bob);
     let agent = establish(&mut world, &bob);
-    (bob.email_written, bob.name) = (None, None);
+    bob.name = None;
+    // An e-mail that his identity provider does not vouch for is not told.
+    (bob.email_written, bob.email_verified) = (Some("boss@example.org".into()), false);
     assert_eq!(send(&mut world, &bob, 1).status, 202);
     send(&mut world, &ann, 2).is(403, "forbidden");
     let frame = world.frames(agent).concat();
