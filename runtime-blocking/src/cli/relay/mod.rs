@@ -57,9 +57,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
     let (listener, address) = listen(&choices)?;
     let tls = choices.tls.as_ref().map(ServerTls::load).transpose();
     let tls = tls.map_err(|why| configuration(format!("TLS cannot be used: {why}")))?;
-    for warning in &choices.warnings {
-        log::warn!("{warning}");
-    }
+    warn(&choices);
     if choices.is_demo() && Class::of(address.ip()) != Class::Loopback {
         log::warn!(
             "AUTH_MODE=demo on {address}: everybody who reaches this port can act as every user. Set AUTH_MODE to oidc or firebase."
@@ -105,6 +103,13 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
         running,
         reports: Reporter::default(),
     })
+}
+
+/// Tells what may not be meant so.
+fn warn(choices: &RelayChoices) {
+    for warning in &choices.warnings {
+        log::warn!("{warning}");
+    }
 }
 
 /// Opens the listening socket, or says why not and what would allow it.
@@ -231,6 +236,14 @@ impl Running {
         }
         if let (Some(tls), Some(files)) = (&self.tls, &new.tls) {
             tls.reload(files)?;
+        }
+        warn(&new);
+        if (&new.bind, new.port, new.tls.is_some())
+            != (&self.choices.bind, self.choices.port, self.choices.tls.is_some())
+        {
+            log::warn!(
+                "SIGHUP: another address, another port, and whether there is TLS need a restart; the rest holds now"
+            );
         }
         let settings = Arc::new(new.settings(self.address));
         self.choices = new;
