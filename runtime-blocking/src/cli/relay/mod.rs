@@ -75,6 +75,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
     let ready = supervisor.clone();
     let mut current = Running {
         origin,
+        place: place(&choices),
         choices,
         address,
         tls: tls.clone(),
@@ -153,7 +154,7 @@ fn make_folder(folder: &Path) -> Result<(), Refusal> {
         .create(folder)
         .map_err(|error| {
             format!(
-                "startup failed: the folder {} cannot be made: {error}",
+                "startup failed: the folder {} cannot be made: {error}. Name another place with --state-dir.",
                 folder.display()
             )
             .into()
@@ -202,10 +203,18 @@ impl Origin {
     }
 }
 
+/// Address, port, and whether there is TLS, as they were chosen: what a running relay cannot change.
+type Place = (String, u16, bool);
+
+fn place(choices: &RelayChoices) -> Place {
+    (choices.bind.clone(), choices.port, choices.tls.is_some())
+}
+
 /// A relay that runs, as far as new settings concern it.
 struct Running {
     origin: Origin,
     choices: RelayChoices,
+    place: Place,
     address: SocketAddr,
     tls: Option<ServerTls>,
 }
@@ -238,9 +247,7 @@ impl Running {
             tls.reload(files)?;
         }
         warn(&new);
-        if (&new.bind, new.port, new.tls.is_some())
-            != (&self.choices.bind, self.choices.port, self.choices.tls.is_some())
-        {
+        if place(&new) != self.place {
             log::warn!(
                 "SIGHUP: another address, another port, and whether there is TLS need a restart; the rest holds now"
             );
