@@ -166,15 +166,18 @@ impl cli::Runtime for Runtime {
     }
 }
 
-/// How a target is started: with `binary`, or with this program itself.
+/// How a target is started: with `binary`, or with this program itself. It is started in folders of its own, so its path may
+/// not begin in this one.
 ///
 /// # Errors
-/// When this program does not know its own file, or there is no such runtime.
+/// When this program does not know its own file, or there is no such runtime, or no such file.
 pub fn program(runtime: &str, binary: Option<&Path>) -> Result<Program, String> {
     let runtime: Runtime = runtime.parse()?;
     match binary {
         Some(file) => Ok(Program {
-            file: file.to_owned(),
+            file: file
+                .canonicalize()
+                .map_err(|error| format!("{}: {error}", file.display()))?,
             prefix: Vec::new(),
         }),
         None => Ok(own(own_file()?, runtime)),

@@ -2,12 +2,12 @@
 """Drives a real relay with what its own description allows and forbids (schemathesis): no answer may be a server error, and
 every answer must be one that the description has. Usage: run.py BINARY [SECONDS]. Traffic goes to 127.0.0.1 only."""
 import json
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -33,6 +33,18 @@ def start(binary: str, state: str) -> tuple[subprocess.Popen, str]:
     return process, json.loads(process.stdout.readline())["url"]
 
 
+def wait_until_ready(url: str) -> None:
+    """It listens before its store is open: until then requests are answered 503."""
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{url}/readyz", timeout=10).close()
+            return
+        except urllib.error.HTTPError as answer:
+            answer.close()
+            time.sleep(0.1)
+    raise TimeoutError("the relay was not ready after 30 s")
+
+
 def token(url: str) -> str:
     query = urllib.parse.urlencode(
         {
@@ -54,18 +66,18 @@ def token(url: str) -> str:
 def main() -> int:
     binary = str(pathlib.Path(sys.argv[1]).resolve())
     seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 120
-    tool = shutil.which("schemathesis", path=str(pathlib.Path(sys.executable).parent) + os.pathsep + os.environ["PATH"])
     with tempfile.TemporaryDirectory() as state:
         process, url = start(binary, state)
         try:
+            wait_until_ready(url)
             command = [
-                tool, "--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {token(url)}",
+                sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--url", url, "--header", f"Authorization: Bearer {token(url)}",
                 "--checks", CHECKS, "--max-time", str(seconds), "--request-timeout", "10", "--seed", "1", "--workers", "2",
                 "--generation-database", "none",
                 # Streams do not end by themselves.
                 "--exclude-operation-id", "deviceEvents", "--exclude-operation-id", "sessionEvents",
             ]  # fmt: skip
-            failed = subprocess.run([part for part in command if part], cwd=state, timeout=seconds + 120).returncode
+            failed = subprocess.run(command, cwd=state, timeout=seconds + 120).returncode
             with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
                 answer.read()
         finally:

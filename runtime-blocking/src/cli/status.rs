@@ -1,7 +1,7 @@
 //! `status`: how the gateway on this machine is. Exit status 0: it serves; 1: it cannot be reached; 2: it drains, or is not well.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_core::policy::bind::Class;
@@ -41,7 +41,26 @@ struct Status {
     safe_to_restart: bool,
     state_dir: String,
     config: Option<String>,
+    /// The relay over the same state folder, if one runs.
+    relay: Option<Relay>,
     error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Relay {
+    listening: String,
+    pid: i32,
+}
+
+impl Relay {
+    /// The relay whose folder is in this state folder.
+    fn over(state_dir: &Path) -> Option<Self> {
+        let live = running::live(&state_dir.join("relay"))?;
+        Some(Self {
+            listening: live.address.to_string(),
+            pid: live.pid,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -114,6 +133,7 @@ fn look(loaded: &Loaded, timeout: Duration, no_probe: bool) -> Status {
         safe_to_restart: live.is_none(),
         state_dir: loaded.state_dir.to_string_lossy().into_owned(),
         config: loaded.file.as_ref().map(|file| file.to_string_lossy().into_owned()),
+        relay: Relay::over(&loaded.state_dir),
         error: None,
     };
     if let Some(live) = live.filter(|_| !no_probe) {
@@ -211,6 +231,9 @@ fn lines(status: &Status) -> String {
         count(status.blocked_fetches_24h),
         if status.safe_to_restart { "yes" } else { "no" }
     );
+    if let Some(Relay { listening, pid }) = &status.relay {
+        let _ = writeln!(text, "Relay: {listening} (process {pid})");
+    }
     if let Some(error) = &status.error {
         let _ = writeln!(text, "Trouble: {error}");
     }

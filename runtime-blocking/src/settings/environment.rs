@@ -36,6 +36,11 @@ impl Environment {
         self.0.contains_key(name)
     }
 
+    /// The names of all variables.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// These variables, and those of the environment files that they do not name: `--env-file`, then `env` and `.env` in the
     /// OpenClaw folder.
     pub(crate) fn with_files(&self, env_file: Option<&str>, working_dir: &Path, problems: &mut Vec<Problem>) -> Self {

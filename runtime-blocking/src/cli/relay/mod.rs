@@ -56,9 +56,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
     let (listener, address) = listen(&choices)?;
     let tls = choices.tls.as_ref().map(ServerTls::load).transpose();
     let tls = tls.map_err(|why| configuration(format!("TLS cannot be used: {why}")))?;
-    for warning in &choices.warnings {
-        log::warn!("{warning}");
-    }
+    warn(&choices);
     if choices.is_demo() && Class::of(address.ip()) != Class::Loopback {
         log::warn!(
             "AUTH_MODE=demo on {address}: everybody who reaches this port can act as every user. Set AUTH_MODE to oidc or firebase."
@@ -76,6 +74,7 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
     let (ready, reports) = announce::when_it_serves(out, announcement, supervisor.clone());
     let mut current = Running {
         origin,
+        place: place(&choices),
         choices,
         address,
         tls: tls.clone(),
@@ -97,6 +96,13 @@ fn prepare(command: &RelayCommand, process: &mut Process) -> Result<PreparedGate
         running,
         reports,
     })
+}
+
+/// Tells what may not be meant so.
+fn warn(choices: &RelayChoices) {
+    for warning in &choices.warnings {
+        log::warn!("{warning}");
+    }
 }
 
 /// Opens the listening socket, or says why not and what would allow it.
@@ -140,7 +146,7 @@ fn make_folder(folder: &Path) -> Result<(), Refusal> {
         .create(folder)
         .map_err(|error| {
             format!(
-                "startup failed: the folder {} cannot be made: {error}",
+                "startup failed: the folder {} cannot be made: {error}. Name another place with --state-dir.",
                 folder.display()
             )
             .into()
@@ -189,10 +195,18 @@ impl Origin {
     }
 }
 
+/// Address, port, and whether there is TLS, as they were chosen: what a running relay cannot change.
+type Place = (String, u16, bool);
+
+fn place(choices: &RelayChoices) -> Place {
+    (choices.bind.clone(), choices.port, choices.tls.is_some())
+}
+
 /// A relay that runs, as far as new settings concern it.
 struct Running {
     origin: Origin,
     choices: RelayChoices,
+    place: Place,
     address: SocketAddr,
     tls: Option<ServerTls>,
 }
@@ -223,6 +237,12 @@ impl Running {
         }
         if let (Some(tls), Some(files)) = (&self.tls, &new.tls) {
             tls.reload(files)?;
+        }
+        warn(&new);
+        if place(&new) != self.place {
+            log::warn!(
+                "SIGHUP: another address, another port, and whether there is TLS need a restart; the rest holds now"
+            );
         }
         let settings = Arc::new(new.settings(self.address));
         self.choices = new;

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use portcullis_core::policy::address::is_loopback_host;
 use portcullis_core::policy::network::Network;
 use portcullis_core::policy::origin;
 use portcullis_core::secret::Secret;
 use portcullis_core::settings::{AllowedOrigins, AuditSettings, RelayAuth, RelaySettings, Settings};
-use portcullis_core::url::Url;
+use portcullis_core::url::{Scheme, Url};
 
 use super::environment::Environment;
 use super::paths;
@@ -31,6 +32,13 @@ const REDIRECTS: [&str; 3] = [
     "http://localhost:3000/callback",
     "urn:ietf:wg:oauth:2.0:oob",
 ];
+/// Texts of the original, and what to do about them.
+const NO_KEY: &str =
+    "JWT_SIGNING_KEY is required (at least 32 bytes, in the environment or in .env; `openssl rand -hex 32` makes one)";
+const SHORT_KEY: &str = "JWT_SIGNING_KEY must be at least 32 bytes (`openssl rand -hex 32` makes one)";
+const DEMO_DISABLED: &str = "AUTH_MODE=demo but DEMO_AUTH_DISABLED=true (set AUTH_MODE to oidc or firebase)";
+/// What variables of our own begin with.
+const OURS: &str = "RELAY_";
 /// How long work may take to end when the process is asked to.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -77,25 +85,26 @@ pub struct RelayChoices {
 /// The first mistake, in the words of the original where it has some.
 pub fn read_relay(environment: &Environment, flags: &RelayFlags, working_dir: &Path) -> Result<RelayChoices, String> {
     let environment = dotenv::read(environment, working_dir)?;
-    let values = Values(&environment);
+    let values = Values::of(&environment);
     let relay = relay(&values)?;
     let state_dir = paths::state_dir(flags.state_dir.as_deref(), &environment, working_dir)
         .ok_or("there is no state folder: set HOME, or name one with --state-dir")?
         .join("relay");
-    let port = flags.port.as_deref().or_else(|| values.text("PORT")).unwrap_or("8080");
+    let port = port(&values, flags)?;
+    let bind = values.text_or("RELAY_BIND", "127.0.0.1");
+    let allow_remote = values.flag("RELAY_ALLOW_REMOTE", false);
+    let tls = tls(&values, flags, working_dir)?;
+    let base = base(&values)?;
+    let core = core(&values, &state_dir)?;
     Ok(RelayChoices {
-        bind: flags
-            .bind
-            .clone()
-            .unwrap_or_else(|| values.text_or("RELAY_BIND", "127.0.0.1")),
-        port: port
-            .parse()
-            .map_err(|_| format!("PORT={port:?} is not a port (0 to 65535)"))?,
-        allow_remote: flags.allow_remote || values.flag("RELAY_ALLOW_REMOTE", false),
-        tls: tls(&values, flags, working_dir)?,
+        bind: flags.bind.clone().unwrap_or(bind),
+        port,
+        allow_remote: flags.allow_remote || allow_remote,
+        tls,
+        // Last: by now every variable was asked for.
         warnings: warnings(&values),
-        base: base(&values)?,
-        core: core(&values, &state_dir)?,
+        base,
+        core,
         state_dir,
         relay,
     })
@@ -141,9 +150,9 @@ impl RelayChoices {
 }
 
 fn relay(values: &Values<'_>) -> Result<RelaySettings, String> {
-    let signing_key = values.text("JWT_SIGNING_KEY").ok_or("JWT_SIGNING_KEY is required")?;
+    let signing_key = values.text("JWT_SIGNING_KEY").ok_or(NO_KEY)?;
     if signing_key.len() < 32 {
-        return Err("JWT_SIGNING_KEY must be at least 32 bytes".into());
+        return Err(SHORT_KEY.into());
     }
     let state_backend = values.text_or("STATE_BACKEND", "memory");
     if state_backend != "memory" {
@@ -199,7 +208,7 @@ fn relay(values: &Values<'_>) -> Result<RelaySettings, String> {
 fn auth(values: &Values<'_>) -> Result<RelayAuth, String> {
     let mode = values.text_or("AUTH_MODE", "demo");
     match mode.to_ascii_lowercase().as_str() {
-        "demo" if values.flag("DEMO_AUTH_DISABLED", false) => Err("AUTH_MODE=demo but DEMO_AUTH_DISABLED=true".into()),
+        "demo" if values.flag("DEMO_AUTH_DISABLED", false) => Err(DEMO_DISABLED.into()),
         "demo" => Ok(RelayAuth::Demo),
         "firebase" => Ok(RelayAuth::Firebase {
             project_id: values
@@ -210,7 +219,12 @@ fn auth(values: &Values<'_>) -> Result<RelayAuth, String> {
         }),
         "oidc" => match (values.text("OIDC_ISSUER_URL"), values.text("OIDC_CLIENT_ID")) {
             (Some(issuer), Some(client_id)) => {
-                Url::parse(issuer).map_err(|fault| format!("OIDC_ISSUER_URL={issuer:?}: {fault}"))?;
+                let url = Url::parse(issuer).map_err(|fault| format!("OIDC_ISSUER_URL={issuer:?}: {fault}"))?;
+                if url.scheme == Scheme::Http && !is_loopback_host(&url.host.to_string()) {
+                    return Err(format!(
+                        "OIDC_ISSUER_URL={issuer:?} is not https; only a provider on this machine may do without"
+                    ));
+                }
                 Ok(RelayAuth::Oidc {
                     issuer: issuer.to_owned(),
                     client_id: client_id.to_owned(),
@@ -218,7 +232,7 @@ fn auth(values: &Values<'_>) -> Result<RelayAuth, String> {
             }
             _ => Err("OIDC_ISSUER_URL and OIDC_CLIENT_ID are required when AUTH_MODE=oidc".into()),
         },
-        _ => Err(format!("unsupported AUTH_MODE={mode:?}")),
+        _ => Err(format!("unsupported AUTH_MODE={mode:?} (demo, oidc or firebase)")),
     }
 }
 
@@ -252,6 +266,17 @@ fn origins(values: &Values<'_>) -> Result<AllowedOrigins, String> {
         .map(read)
         .collect::<Result<_, _>>()
         .map(AllowedOrigins::These)
+}
+
+fn port(values: &Values<'_>, flags: &RelayFlags) -> Result<u16, String> {
+    let variable = values.text("PORT");
+    let (name, written) = match &flags.port {
+        Some(written) => ("--port ", written.as_str()),
+        None => ("PORT=", variable.unwrap_or("8080")),
+    };
+    written
+        .parse()
+        .map_err(|_| format!("{name}{written:?} is not a port (0 to 65535)"))
 }
 
 /// `PUBLIC_BASE_URL`, without slashes at its end.
@@ -313,8 +338,10 @@ fn core(values: &Values<'_>, state_dir: &Path) -> Result<Settings, String> {
 
 fn tls(values: &Values<'_>, flags: &RelayFlags, working_dir: &Path) -> Result<Option<CertificateFiles>, String> {
     let of = |flag: &Option<String>, name| {
-        let written = flag.as_deref().or_else(|| values.text(name));
-        written.map(|file| paths::absolute(file, working_dir, None))
+        let variable = values.text(name);
+        flag.as_deref()
+            .or(variable)
+            .map(|file| paths::absolute(file, working_dir, None))
     };
     match (
         of(&flags.tls_cert, "RELAY_TLS_CERT"),
@@ -351,6 +378,8 @@ fn warnings(values: &Values<'_>) -> Vec<String> {
     .into_iter()
     .filter(|(name, _)| values.text(name).is_some())
     .map(|(name, what)| format!("{name} {what}"))
+    .chain(values.doubts())
+    .chain(values.unasked(OURS))
     .collect()
 }
 

@@ -85,6 +85,15 @@ fn a_start_fails_in_the_words_of_the_original() {
             &[KEY, ("AUTH_MODE", "oidc"), ("OIDC_CLIENT_ID", "x")],
             "OIDC_ISSUER_URL and OIDC_CLIENT_ID are required when AUTH_MODE=oidc",
         ),
+        (
+            &[
+                KEY,
+                ("AUTH_MODE", "oidc"),
+                ("OIDC_CLIENT_ID", "x"),
+                ("OIDC_ISSUER_URL", "http://id.example"),
+            ],
+            "OIDC_ISSUER_URL=\"http://id.example\" is not https; only a provider on this machine may do without",
+        ),
         (&[KEY, ("AUTH_MODE", "none")], "unsupported AUTH_MODE=\"none\""),
         (&[KEY, ("PORT", "80a")], "PORT=\"80a\" is not a port (0 to 65535)"),
         (
@@ -96,7 +105,9 @@ fn a_start_fails_in_the_words_of_the_original() {
             "TLS needs a certificate and a key: --tls-cert and --tls-key, or RELAY_TLS_CERT and RELAY_TLS_KEY",
         ),
     ] {
-        assert_eq!(read(variables).unwrap_err(), text);
+        let told = read(variables).unwrap_err();
+        // What to do about it may follow in brackets.
+        assert_eq!(told.split(" (").next(), text.split(" (").next());
     }
     for (name, value) in [
         ("PUBLIC_BASE_URL", "relay.example"),
@@ -181,4 +192,51 @@ fn the_doors_are_those_of_the_address() {
             .tokens,
         None
     );
+}
+
+#[test]
+fn slips_are_told() {
+    let warnings = read(&[
+        KEY,
+        ("RELAY_STRICT_TRANSPORT", "yes"),
+        ("RELAY_MAX_FRAME_BYTES", "9999999"),
+        ("RELAY_MAX_SESSION_PER_USER", "5"),
+        ("RELAY_BIND", "127.0.0.2"),
+        ("RELAY_METRICS_TOKEN", "figures"),
+    ])
+    .unwrap()
+    .warnings;
+    assert_eq!(
+        warnings,
+        [
+            "RELAY_MAX_FRAME_BYTES=\"9999999\" is not from 1024 to 491520: it is taken as 491520",
+            "RELAY_STRICT_TRANSPORT=\"yes\" is neither true nor false: it is taken as false",
+            "RELAY_MAX_SESSION_PER_USER has no effect: no setting has that name",
+        ]
+    );
+    // Each variable of our own in the spec is one that is read.
+    let spec = include_str!("../../../../spec/relay.md");
+    let names = spec
+        .split('`')
+        .filter(|word| word.len() > OURS.len() && word.starts_with(OURS))
+        .filter(|word| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
+    for name in names {
+        let value = if name.ends_with("NETWORKS") || name.ends_with("PROXIES") {
+            "10.0.0.0/8"
+        } else {
+            "64"
+        };
+        let warnings = read(&[
+            KEY,
+            ("RELAY_TLS_CERT", "cert.pem"),
+            ("RELAY_TLS_KEY", "key.pem"),
+            (name, value),
+        ])
+        .unwrap()
+        .warnings;
+        assert!(
+            !warnings.iter().any(|warning| warning.contains("no setting")),
+            "{name}: {warnings:?}"
+        );
+    }
 }
