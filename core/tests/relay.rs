@@ -259,6 +259,45 @@ fn ask_before_disk(world: &mut World, token: &str) -> (u16, String) {
 }
 
 #[test]
+fn a_stranger_has_so_many_forged_signatures_checked_and_no_more() {
+    let mut world = ready();
+    let told = world
+        .reports
+        .iter()
+        .filter(|report| report.contains("has read its records"));
+    assert_eq!(told.count(), 1, "whoever started it hears once that it serves");
+    let good = token(&mut world);
+    let ask_from = |world: &mut World, address: &str, token: &str| {
+        let conn = world.connect(address);
+        world.bytes(conn, request("GET /gateway/v1/devices", token, "", "").as_bytes());
+        let answer = written(world, conn);
+        world.gone(conn);
+        answer
+    };
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(86));
+    assert!(ask_from(&mut world, "203.0.113.5:9", &good).starts_with("HTTP/1.1 200"));
+    for _ in 0..600 {
+        assert!(ask_from(&mut world, "203.0.113.5:9", &forged).starts_with("HTTP/1.1 401"));
+    }
+    let told = ask_from(&mut world, "203.0.113.5:9", &forged);
+    assert!(
+        told.starts_with("HTTP/1.1 429") && told.to_lowercase().contains("retry-after: 1\r\n"),
+        "{told}"
+    );
+    // Tokens that are known are good there, other addresses and this machine are not concerned, and time heals.
+    assert!(ask_from(&mut world, "203.0.113.5:9", &good).starts_with("HTTP/1.1 200"));
+    for address in ["203.0.113.6:9", "127.0.0.1:9"] {
+        assert!(
+            ask_from(&mut world, address, &forged).starts_with("HTTP/1.1 401"),
+            "{address}"
+        );
+    }
+    world.advance(Duration::from_secs(1));
+    assert!(ask_from(&mut world, "203.0.113.5:9", &forged).starts_with("HTTP/1.1 401"));
+}
+
+#[test]
 fn the_front_answers_in_its_order() {
     let mut world = ready();
     let token = token(&mut world);

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
-import { sleep } from "./program.mjs";
 
 const OOB = "urn:ietf:wg:oauth:2.0:oob";
 export const DESKTOP = { client: "commands-desktop-public", scope: "profile email" };
@@ -25,16 +24,6 @@ export function parsed(text) {
     return JSON.parse(text);
   } catch {
     return undefined;
-  }
-}
-
-/** Asks again while a relay that has just started says that it does not know yet what it knows. */
-async function patient(ask) {
-  for (let tries = 0; ; tries += 1) {
-    const answer = await ask();
-    if (answer.status !== 503 || !answer.text.includes("server is starting") || tries === 50) return answer;
-    assert.equal(answer.headers.get("retry-after"), "1");
-    await sleep(100);
   }
 }
 
@@ -114,7 +103,7 @@ export class Account {
   async renew() {
     this.refreshes += 1;
     const fields = { grant_type: "refresh_token", refresh_token: this.refreshToken, client_id: this.kind.client };
-    const answer = await patient(() => form(`${this.relay.url}/oauth/token`, fields));
+    const answer = await form(`${this.relay.url}/oauth/token`, fields);
     if (answer.status !== 200) {
       const text = answer.json.error_description ?? answer.json.error;
       throw Object.assign(new Error(`refresh failed: ${text}`), { needsLogin: needsLogin(text) });
@@ -131,11 +120,9 @@ export class Account {
     for (let tries = 0; ; tries += 1) {
       const used = this.token;
       const sent = body === undefined ? {} : { body: JSON.stringify(body) };
-      const answer = await patient(async () => {
-        const fields = this.headers({ ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers });
-        const got = await fetch(`${this.relay.url}/gateway/v1${path}`, { method, redirect: "manual", headers: fields, ...sent });
-        return { status: got.status, headers: got.headers, text: await got.text() };
-      });
+      const fields = this.headers({ ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers });
+      const got = await fetch(`${this.relay.url}/gateway/v1${path}`, { method, redirect: "manual", headers: fields, ...sent });
+      const answer = { status: got.status, headers: got.headers, text: await got.text() };
       const { text } = answer;
       const json = parsed(text);
       if (answer.status === 401 && tries === 0 && cures(json?.error ?? "")) {

@@ -40,7 +40,7 @@ export class Relay {
     this.url = JSON.parse(line).url;
     this.lives += 1;
     const ready = () => fetch(`${this.url.replace("0.0.0.0", "127.0.0.1")}/readyz`).then((answer) => answer.text().then(() => answer.ok));
-    await until(() => `it is ready: ${this.output}`, ready);
+    assert.ok(await ready(), `it told its URL before it was ready: ${this.output}`);
     return this;
   }
 

@@ -75,10 +75,10 @@ impl Gateway {
         request: &Request,
     ) -> Routed {
         let path = request.target().path();
-        let begun = self
-            .relay
-            .as_mut()
-            .map(|relay| relay.begin(now, (request.method(), request.method_name()), path, request.headers()));
+        let begun = self.relay.as_mut().map(|relay| {
+            let method = (request.method(), request.method_name());
+            relay.begin(now, method, path, request.headers(), connection.client.address())
+        });
         let Some(Begun { cors, class, verdict }) = begun else {
             return Routed::Answered;
         };

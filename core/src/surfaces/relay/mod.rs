@@ -35,6 +35,8 @@ mod world;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
+use core::time::Duration;
 
 use bearer::KnownTokens;
 use context::RelayContext;
@@ -42,6 +44,7 @@ use cors::Cors;
 use devices::Devices;
 use http::{Answer, Caller, Reply, Request};
 use ledger::Ledger;
+use oauth::rate::Buckets;
 use oauth::{OAuth, bound};
 use open::Open;
 pub use routes::{CLASSES, Class};
@@ -65,6 +68,10 @@ const NO_TOKEN: &str = "missing bearer token";
 /// The largest body of a request that needs no access token.
 const OPEN_BODY: usize = 65_536;
 
+/// Forged access tokens of one address whose signatures are checked, and the time in which these come back.
+const MAX_FORGED: u32 = 600;
+const FORGED_WINDOW: Duration = Duration::from_secs(60);
+
 /// The relay.
 pub struct Relay {
     config: RelaySettings,
@@ -72,6 +79,8 @@ pub struct Relay {
     ledger: Ledger,
     streams: Streams,
     known: KnownTokens,
+    /// Who showed tokens whose signatures are not ours: to find that out costs more than anything else a stranger can ask.
+    forged: Buckets,
     open: Open,
     is_draining: bool,
     /// It was told that the records are read.
@@ -158,6 +167,7 @@ impl Relay {
             ledger: Ledger::default(),
             streams: Streams::default(),
             known: KnownTokens::default(),
+            forged: Buckets::default(),
             open: Open::default(),
             is_draining: false,
             is_told: false,
@@ -170,8 +180,15 @@ impl Relay {
         &self.config
     }
 
-    /// Judges a request by its head; `name`: the method as it was written.
-    pub fn begin(&mut self, now: Now, (method, name): (Method, &str), path: &str, headers: &Headers) -> Begun {
+    /// Judges a request by its head; `name`: the method as it was written, `client`: who asks, as far as it is known.
+    pub fn begin(
+        &mut self,
+        now: Now,
+        (method, name): (Method, &str),
+        path: &str,
+        headers: &Headers,
+        client: Option<IpAddr>,
+    ) -> Begun {
         let cors = Cors::of(&self.config.allow_origins, headers);
         if let Some(answer) = cors.preflight(method, headers) {
             return Begun {
@@ -193,20 +210,27 @@ impl Relay {
             verdict: if method == Method::Other && name != "TRACE" {
                 Err(framework(Status::NOT_IMPLEMENTED, "Not Implemented").into())
             } else {
-                self.judge(now, path, headers, found)
+                self.judge(now, path, headers, client, found)
             },
         }
     }
 
-    fn judge(&mut self, now: Now, path: &str, headers: &Headers, found: Found) -> Result<Admitted, Refused> {
+    fn judge(
+        &mut self,
+        now: Now,
+        path: &str,
+        headers: &Headers,
+        client: Option<IpAddr>,
+        found: Found,
+    ) -> Result<Admitted, Refused> {
         let is_page = matches!(&found, Found::Route(route) if matches!(route.part, Part::Front(_)));
         if !is_page {
             self.is_open()?;
         }
         let caller = if routes::needs_token(path) {
-            Some(self.caller(now, headers)?)
+            Some(self.caller(now, headers, client)?)
         } else if matches!(&found, Found::Route(route) if route.part == Part::Front(Page::Figures)) {
-            self.caller(now, headers).ok()
+            self.caller(now, headers, client).ok()
         } else {
             None
         };
@@ -241,7 +265,7 @@ impl Relay {
     }
 
     /// Who makes a request.
-    fn caller(&mut self, now: Now, headers: &Headers) -> Result<Arc<Caller>, Refused> {
+    fn caller(&mut self, now: Now, headers: &Headers, client: Option<IpAddr>) -> Result<Arc<Caller>, Refused> {
         let no_token = || Refused::from(Answer::error(Status::UNAUTHORIZED, NO_TOKEN));
         let token = bearer::token(headers).ok_or_else(no_token)?;
         let refused = |fault: TokenFault| Refused {
@@ -261,7 +285,20 @@ impl Relay {
                 Err(refused(TokenFault::LoginOver))
             };
         }
-        let caller = Arc::new(oauth.verify(now, token).map_err(refused)?);
+        // This machine's own address is everybody's behind a proxy that nobody named.
+        let stranger = client.filter(|client| !client.to_canonical().is_loopback());
+        if stranger.is_some() {
+            let looked = self.forged.look(now.monotonic, stranger, MAX_FORGED, FORGED_WINDOW);
+            looked.map_err(|seconds| {
+                let answer = Answer::error(Status::TOO_MANY_REQUESTS, "too_many_requests");
+                Refused::from(answer.with("Retry-After", alloc::format!("{seconds}")))
+            })?;
+        }
+        let judged = oauth.verify(now, token);
+        if stranger.is_some() && matches!(judged, Err(TokenFault::Signature)) {
+            let _ = self.forged.take(now.monotonic, stranger, MAX_FORGED, FORGED_WINDOW);
+        }
+        let caller = Arc::new(judged.map_err(refused)?);
         self.known.insert(key, Arc::clone(&caller));
         Ok(caller)
     }

@@ -46,6 +46,23 @@ impl Buckets {
         Err(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
     }
 
+    /// Whether [`Self::take`] would take a call now.
+    ///
+    /// # Errors
+    /// The whole seconds after which it would.
+    pub fn look(&self, now: Instant, address: Option<IpAddr>, limit: u32, window: Duration) -> Result<(), u64> {
+        let who = address.map_or(Who::Local, |address| Who::Address(AddressGroup::of_address(address)));
+        let is_full = self.full_at.len() >= MAX_ADDRESSES;
+        let others = || self.full_at.get(&Who::Others).filter(|_| is_full);
+        let full_at = self.full_at.get(&who).or_else(others);
+        let next = full_at.copied().unwrap_or(now).max(now).plus(window / limit.max(1));
+        let wait = next.since(now.plus(window));
+        if wait.is_zero() {
+            return Ok(());
+        }
+        Err(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+
     fn place_for(&mut self, now: Instant, who: Who) -> Who {
         if self.full_at.contains_key(&who) || self.full_at.len() < MAX_ADDRESSES {
             return who;
@@ -77,6 +94,8 @@ mod tests {
             assert_eq!(buckets.take(start, v4(1), 30, WINDOW), Ok(()));
         }
         assert_eq!(buckets.take(start, v4(1), 30, WINDOW), Err(2));
+        assert_eq!(buckets.look(start, v4(1), 30, WINDOW), Err(2));
+        assert_eq!(buckets.look(start, v4(2), 30, WINDOW), Ok(()));
         assert_eq!(
             buckets.take(start, v4(1), 30, WINDOW),
             Err(2),
@@ -112,6 +131,7 @@ mod tests {
             "the first of the others"
         );
         assert_eq!(buckets.take(now, v4(u32::MAX - 1), 1, WINDOW), Err(60), "they share");
+        assert_eq!(buckets.look(now, v4(u32::MAX - 1), 1, WINDOW), Err(60));
         let later = now.plus(WINDOW);
         assert_eq!(buckets.take(later, v4(u32::MAX), 1, WINDOW), Ok(()));
         assert_eq!(buckets.full_at.len(), 1, "full buckets are not kept");

@@ -207,8 +207,9 @@ impl Sessions {
             let what = alloc::format!("agent of {}", session.kept.device);
             let refusals = &mut self.common.refusals;
             cx.record_refusal(refusals, AuditEvent::HandshakeRefused, (conn, None), what);
-            // Nor does an agent that repeats itself have anything written again.
-            if !session.kept.status.is_pending() {
+            // Nor does an agent that repeats itself have anything written or told again.
+            let is_known = session.kept.status == State::AgentError && session.kept.last_error == fault;
+            if session.kept.status == State::AgentAcknowledged || is_known {
                 return;
             }
             session.kept.status = State::AgentError;
