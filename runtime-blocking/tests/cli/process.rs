@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_blocking::cli::{PreparedGateway, Process, Runtime, run};
 use portcullis_blocking::settings::Environment;
+use portcullis_core::report::Report;
 
 /// What a command line came to.
 pub(crate) struct Ended {
@@ -28,6 +29,8 @@ impl Runtime for Recorder {
 
     fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
         prepared.ready.tell()?;
+        // As a machine with a relay does once it has read its records.
+        prepared.reports.tell(&Report::RelayReady);
         *self.served.lock().unwrap() = Some(prepared);
         Ok(())
     }
@@ -103,6 +106,8 @@ impl<A: Fn(&PreparedGateway)> Runtime for Acting<A> {
 
     fn serve(&self, prepared: PreparedGateway) -> io::Result<()> {
         prepared.ready.tell()?;
+        // As a machine with a relay does once it has read its records.
+        prepared.reports.tell(&Report::RelayReady);
         (self.0)(&prepared);
         Ok(())
     }

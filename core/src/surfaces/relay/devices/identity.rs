@@ -69,7 +69,8 @@ impl Devices {
             }
         };
         device.kept.owner = caller.uid.clone();
-        if caller.email.is_some() {
+        // Those with whom the device is shared see it as the owner's.
+        if caller.email.is_some() && caller.email_verified {
             device.kept.owner_email.clone_from(&caller.email);
         }
         if device.kept.public_key.as_ref() != Some(&registration.text) {

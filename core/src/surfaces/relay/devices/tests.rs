@@ -310,3 +310,14 @@ fn presence_is_renewed_by_the_connection_and_ends_with_it() {
     assert_eq!(entry["connected"], false);
     assert!(entry.get("last_seen_at").is_none() && entry.get("connected_at").is_none());
 }
+
+#[test]
+fn an_email_that_nobody_vouches_for_is_not_shown_as_the_owners() {
+    let (mut world, mut ann) = (World::new(), caller("ann"));
+    ann.email_verified = false;
+    register(&mut world, &ann, "dev_1", 1);
+    assert!(list(&mut world, &ann)[0].get("owner_email").is_none());
+    ann.email_verified = true;
+    register(&mut world, &ann, "dev_1", 1);
+    assert_eq!(list(&mut world, &ann)[0]["owner_email"], "ann@example.org");
+}
