@@ -42,6 +42,7 @@ struct Status {
     state_dir: String,
     config: Option<String>,
     /// The relay over the same state folder, if one runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     relay: Option<Relay>,
     error: Option<String>,
 }
