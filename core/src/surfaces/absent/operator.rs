@@ -1,70 +1,22 @@
 //! The operator surface of a build without it: no path leads here, and nothing is ever under way.
 
-use alloc::sync::Arc;
-use alloc::vec::Vec;
+#[path = "../operator/context.rs"]
+mod context;
 
-use crate::audit::AuditRecord;
-use crate::auth::Authenticator;
 use crate::calls::Calls;
 use crate::effect::{Outcome, Progress};
-use crate::fetch::{FetchFault, Fetched, Fetches};
+use crate::fetch::{FetchFault, Fetched};
 use crate::id::{ChatId, ConnId, EffectId, FetchId};
 use crate::machine::{DrainHow, Peer};
-use crate::metrics::Metrics;
-use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
-use crate::policy::forwarded::Client;
-use crate::providers::{ChatEvent, Providers};
-use crate::random::Random;
-use crate::report::Report;
+use crate::providers::ChatEvent;
 use crate::settings::Settings;
-use crate::time::{Instant, Now, UnixMillis};
+use crate::time::{Instant, Now};
+
+pub use context::{Context, UpgradeFacts};
 
 /// The version of the protocol that would be spoken.
 pub const PROTOCOL: u32 = 1;
-
-/// What the surface would use.
-pub struct Context<'a> {
-    /// The time.
-    pub now: Now,
-    /// The settings in force.
-    pub settings: &'a Arc<Settings>,
-    /// Randomness.
-    pub random: &'a mut Random,
-    /// The lock on the door.
-    pub auth: &'a mut Authenticator,
-    /// Where answers go.
-    pub outbox: &'a mut Outbox,
-    /// Where effects are started.
-    pub calls: &'a mut Calls,
-    /// Where URLs are fetched.
-    pub fetches: &'a mut Fetches,
-    /// Where requests to other servers go.
-    pub exchanges: &'a mut Exchanges,
-    /// Where facts for the log go.
-    pub reports: &'a mut Vec<Report>,
-    /// Where records for the journal go.
-    pub audit: &'a mut Vec<AuditRecord>,
-    /// What is counted.
-    pub metrics: &'a mut Metrics,
-    /// Who answers for agents that are providers.
-    pub providers: &'a mut Providers,
-}
-
-/// What an upgraded request told about its sender.
-#[derive(Clone, Copy, Debug)]
-pub struct UpgradeFacts<'a> {
-    /// The `Origin` header.
-    pub origin: Option<&'a str>,
-    /// The `Host` header.
-    pub host: Option<&'a str>,
-    /// When the connection was opened.
-    pub connected_at: UnixMillis,
-    /// Who asks.
-    pub client: Client,
-    /// A trusted proxy named a user whom the settings let in without a token.
-    pub vouched_for: bool,
-}
 
 /// A client's connection; none is ever made.
 #[derive(Debug)]

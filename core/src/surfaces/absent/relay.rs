@@ -67,6 +67,7 @@ impl Relay {
         match *self {}
     }
 
+    /// No agent speaks.
     pub fn agent_message(&mut self, _cx: &mut Context<'_>, _conn: ConnId, _text: &str) {
         match *self {}
     }

@@ -3,7 +3,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::wire::WireError;
 use crate::audit::AuditRecord;
 use crate::auth::Authenticator;
 use crate::calls::Calls;
@@ -13,10 +12,9 @@ use crate::outbound::Exchanges;
 use crate::outbox::Outbox;
 use crate::policy::forwarded::Client;
 use crate::providers::{ProviderContext, Providers};
-use crate::queries::Refused;
 use crate::random::Random;
 use crate::report::Report;
-use crate::settings::{Agent, Settings};
+use crate::settings::Settings;
 use crate::time::{Now, UnixMillis};
 
 /// What the surface may use while it handles one input.
@@ -85,10 +83,4 @@ pub struct UpgradeFacts<'a> {
     pub client: Client,
     /// A trusted proxy named a user whom the settings let in without a token.
     pub vouched_for: bool,
-}
-
-/// The agent that a request means.
-pub(super) fn find_agent<'a>(cx: &Context<'a>, id: Option<&str>) -> Result<&'a Agent, WireError> {
-    let settings: &'a Settings = cx.settings;
-    settings.agents.find(id).ok_or_else(|| Refused::no_agent(id).into())
 }

@@ -15,8 +15,9 @@ use crate::audit::{AuditEvent, AuditOutcome, AuditRecord, Surface};
 use crate::id::ConnId;
 use crate::json::write_value;
 use crate::limits::throttle::RefusalLimits;
-use crate::queries::{AgentList, HistoryParams, ListParams};
+use crate::queries::{AgentList, HistoryParams, ListParams, Refused};
 use crate::report::Report;
+use crate::settings::{Agent, Settings};
 use crate::websocket::CloseCode;
 
 impl Operator {
@@ -127,6 +128,12 @@ impl Operator {
         }
         Ok(())
     }
+}
+
+/// The agent that a request means.
+pub(super) fn find_agent<'a>(cx: &Context<'a>, id: Option<&str>) -> Result<&'a Agent, WireError> {
+    let settings: &'a Settings = cx.settings;
+    settings.agents.find(id).ok_or_else(|| Refused::no_agent(id).into())
 }
 
 /// Counts a request, and puts it into the journal where the settings want that.

@@ -9,8 +9,8 @@ use super::{Flow, IdempotencyKey, Run, RunKey, Step};
 use crate::effect::{Completion, Effect, Outcome};
 use crate::id::ConnId;
 use crate::store::{Batch, Durability, Op, Reply, StoreReply};
-use crate::surfaces::operator::context::find_agent;
 use crate::surfaces::operator::params::RunParams;
+use crate::surfaces::operator::requests::find_agent;
 use crate::surfaces::operator::wire::{ErrorCode, Waiter, WireError};
 use crate::surfaces::operator::{Context, Operator, shutdown};
 

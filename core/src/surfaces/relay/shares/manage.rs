@@ -70,49 +70,16 @@ impl Shares {
         Ok(Answer::json(Status::OK, &List { device_id, grants }))
     }
 
-    pub(super) fn revoke(
+    /// Ends a grant: its device's owner takes it back, or (`by_owner` is false) who has it gives it back.
+    pub(super) fn end(
         &mut self,
         cx: &mut RelayContext<'_>,
         caller: &Caller,
         request: &Request<'_>,
-        id: &str,
-        owner_of: OwnerOf<'_>,
-    ) -> Result<Answer, Answer> {
-        let (answer, device) = self.end(cx, caller, id, owner_of, true)?;
-        if let Some(device) = device {
-            let what = alloc::format!("{id} to {device} by {}", caller.uid.0);
-            let who = (request.conn, request.client);
-            cx.record(AuditEvent::GrantRevoked, AuditOutcome::Ok, who, what);
-        }
-        Ok(answer)
-    }
-
-    pub(super) fn leave(
-        &mut self,
-        cx: &mut RelayContext<'_>,
-        caller: &Caller,
-        request: &Request<'_>,
-        id: &str,
-        owner_of: OwnerOf<'_>,
-    ) -> Result<Answer, Answer> {
-        let (answer, device) = self.end(cx, caller, id, owner_of, false)?;
-        if let Some(device) = device {
-            let what = alloc::format!("{id} to {device} by {}", caller.uid.0);
-            let who = (request.conn, request.client);
-            cx.record(AuditEvent::GrantLeft, AuditOutcome::Ok, who, what);
-        }
-        Ok(answer)
-    }
-
-    /// The answer, and the device if the grant ends with this.
-    fn end(
-        &mut self,
-        cx: &mut RelayContext<'_>,
-        caller: &Caller,
         id: &str,
         owner_of: OwnerOf<'_>,
         by_owner: bool,
-    ) -> Result<(Answer, Option<DeviceId>), Answer> {
+    ) -> Result<Answer, Answer> {
         let id = GrantId(id.into());
         let not_found = || refused(Status::NOT_FOUND, "grant not found");
         let grant = self.grants.get_mut(&id).ok_or_else(not_found)?;
@@ -133,7 +100,7 @@ impl Shares {
         let ended = Answer::json(Status::OK, &ended);
         let status = grant.effective(cx.now);
         match status {
-            GrantStatus::Revoked => return Ok((ended, None)),
+            GrantStatus::Revoked => return Ok(ended),
             GrantStatus::Expired => {
                 let verb = if by_owner { "revoke" } else { "leave" };
                 let text = alloc::format!("cannot {verb} grant in {} state", status.name());
@@ -149,6 +116,15 @@ impl Shares {
             self.revoked.push_back((device.clone(), uid.clone()));
             self.concerned.push_back(uid.clone());
         }
-        Ok((ended, Some(device)))
+        let (event, what) = (
+            if by_owner {
+                AuditEvent::GrantRevoked
+            } else {
+                AuditEvent::GrantLeft
+            },
+            alloc::format!("{} to {device} by {}", id.0, caller.uid.0),
+        );
+        cx.record(event, AuditOutcome::Ok, (request.conn, request.client), what);
+        Ok(ended)
     }
 }

@@ -167,10 +167,10 @@ impl Shares {
                 ));
             }
             (Method::Post, (Some("grants"), Some(id), Some("revoke"), None)) => {
-                self.revoke(cx, caller, request, &segment(id), owner_of)
+                self.end(cx, caller, request, &segment(id), owner_of, true)
             }
             (Method::Post, (Some("grants"), Some(id), Some("leave"), None)) => {
-                self.leave(cx, caller, request, &segment(id), owner_of)
+                self.end(cx, caller, request, &segment(id), owner_of, false)
             }
             _ => return None,
         };
