@@ -193,6 +193,7 @@ impl Relay {
             self.end_login(cx, &login);
         }
         let (parts, mut cx) = self.split(cx);
+        parts.oauth.take_back(&mut cx);
         while let Some((device, uid)) = parts.devices.take_revoked() {
             parts.sessions.revoked(&mut cx, &device, &uid);
         }
@@ -222,6 +223,9 @@ impl Relay {
     pub fn take_answer(&mut self) -> Option<(ConnId, Answer)> {
         let Parts { oauth, sessions, .. } = &mut self.parts;
         let answer = sessions.take_answer().or_else(|| self.ledger.take_answer());
+        if let Some((conn, answer)) = &answer {
+            oauth.answered(*conn, answer.status);
+        }
         answer.or_else(|| oauth.take_answer())
     }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::codes;
 use super::form::Form;
+use super::handing::{Before, Handing};
 use super::logins::Login;
 use super::refresh::{self, LoginId};
 use super::{OAuth, pkce, scope, seconds};
@@ -114,6 +115,7 @@ impl OAuth {
             return Reply::Now(no_store(answer).with("Retry-After", "60"));
         }
         self.codes.remove(cx.ledger, &digest);
+        let before = Before::Code(digest.clone(), code.clone());
         let login = Login {
             client: code.client,
             scope: code.scope,
@@ -128,7 +130,7 @@ impl OAuth {
             keep_until: 0,
         };
         let id = LoginId(cx.random.bytes());
-        self.give(cx, request, id, login)
+        self.give(cx, request, id, login, before)
     }
 
     fn by_refresh_token(&mut self, cx: &mut RelayContext<'_>, request: &Request<'_>, form: &Form) -> Reply {
@@ -153,16 +155,24 @@ impl OAuth {
         if !is_client(form.get("client_id"), &login.client) {
             return invalid_client();
         }
+        let before = Before::Login(login.clone());
         let login = Login {
             generation: generation.saturating_add(1),
             used_at: now,
             ..login
         };
-        self.give(cx, request, id, login)
+        self.give(cx, request, id, login, before)
     }
 
     /// Writes a login down and hands its tokens out once it is on disk.
-    fn give(&mut self, cx: &mut RelayContext<'_>, request: &Request<'_>, id: LoginId, mut login: Login) -> Reply {
+    fn give(
+        &mut self,
+        cx: &mut RelayContext<'_>,
+        request: &Request<'_>,
+        id: LoginId,
+        mut login: Login,
+        before: Before,
+    ) -> Reply {
         let now = seconds(cx.now);
         let access_until = now
             .saturating_add(self.lifetime(cx.relay, &login).as_secs())
@@ -180,6 +190,12 @@ impl OAuth {
             refresh_token: Some(&refresh),
         };
         let answer = no_store(Answer::json(Status::OK, &granted));
+        let handing = Handing {
+            login: id,
+            generation: login.generation,
+            before,
+        };
+        self.handing.insert(request.conn, handing);
         let per_user = cx.relay.limits.logins_per_user as usize;
         if let Some(evicted) = self.logins.put(cx.ledger, id, login, per_user) {
             self.tell_ended(evicted);

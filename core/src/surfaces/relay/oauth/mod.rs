@@ -7,6 +7,7 @@ mod codes;
 mod discovery;
 pub mod form;
 mod grants;
+mod handing;
 mod logins;
 mod page;
 mod pkce;
@@ -19,6 +20,7 @@ mod tests;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -26,6 +28,7 @@ use self::authorize::Ask;
 use self::codes::{Code, Codes};
 use self::form::Form;
 use self::grants::no_store;
+use self::handing::Handing;
 use self::logins::Logins;
 use self::rate::Buckets;
 use self::refresh::LoginId;
@@ -69,6 +72,10 @@ pub struct OAuth {
     buckets: Buckets,
     /// Requests whose user the identity provider is asked about.
     pending: BTreeMap<ConnId, Ask>,
+    /// Tokens whose login is being written, by who asked for them.
+    handing: BTreeMap<ConnId, Handing>,
+    /// Those that reach nobody.
+    undo: Vec<Handing>,
     answers: VecDeque<(ConnId, Answer)>,
     ended: VecDeque<String>,
     loading: Loading,
@@ -165,6 +172,8 @@ impl OAuth {
             logins: Logins::default(),
             buckets: Buckets::default(),
             pending: BTreeMap::new(),
+            handing: BTreeMap::new(),
+            undo: Vec::new(),
             answers: VecDeque::new(),
             ended: VecDeque::new(),
             loading: Loading::Until(Instant::END),
@@ -182,6 +191,8 @@ impl OAuth {
             codes: core::mem::take(&mut self.codes),
             logins: core::mem::take(&mut self.logins),
             buckets: core::mem::take(&mut self.buckets),
+            handing: core::mem::take(&mut self.handing),
+            undo: core::mem::take(&mut self.undo),
             answers: core::mem::take(&mut self.answers),
             ended: core::mem::take(&mut self.ended),
             loading: self.loading,
@@ -425,6 +436,7 @@ impl OAuth {
 
     /// A connection ended: nobody waits for its answer.
     pub fn closed(&mut self, conn: ConnId) {
+        self.undo.extend(self.handing.remove(&conn));
         if self.pending.remove(&conn).is_some()
             && let Some(upstream) = &mut self.upstream
         {

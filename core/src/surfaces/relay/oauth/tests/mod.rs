@@ -340,6 +340,10 @@ impl World {
 
     pub(super) fn answer(&mut self) -> Option<Told> {
         let answer = self.oauth.take_answer().or_else(|| self.ledger.take_answer());
+        if let Some((conn, answer)) = &answer {
+            self.oauth.answered(*conn, answer.status);
+            self.with(OAuth::take_back);
+        }
         answer.map(|(conn, answer)| {
             assert_eq!(conn, ConnId::FIRST);
             told(answer)

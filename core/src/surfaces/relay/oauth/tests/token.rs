@@ -375,6 +375,36 @@ fn while_the_disk_fails_no_refresh_token_is_used_up() {
 }
 
 #[test]
+fn tokens_that_nobody_got_use_nothing_up() {
+    let mut world = World::new(RelayAuth::Demo);
+    let by_refresh = |token: &str| format!("grant_type=refresh_token&client_id=commands-agent&refresh_token={token}");
+    let by_code = |code: &str| {
+        format!(
+            "grant_type=authorization_code&code={code}&code_verifier={VERIFIER}&client_id=commands-agent&redirect_uri={CALLBACK}"
+        )
+    };
+    let token = world.login("a@b.c").get("refresh_token");
+    let code = world.code("a@b.c");
+    for form in [by_refresh(&token), by_code(&code)] {
+        // The disk does not take it in time, or the client leaves before it does: who asks again is no thief.
+        world.is_disk_stuck = true;
+        assert!(world.ask(Method::Post, "/oauth/token", &[FORM], &form).is_none());
+        world.wait(5);
+        assert_eq!(world.answer().unwrap().status, 503);
+        assert!(world.ask(Method::Post, "/oauth/token", &[FORM], &form).is_none());
+        world.oauth.closed(ConnId::FIRST);
+        world.with(OAuth::take_back);
+        world.is_disk_stuck = false;
+        world.settle();
+        while world.answer().is_some() {}
+        let told = world.post("/oauth/token", &form);
+        assert_eq!(told.status, 200, "{}", told.body);
+        assert_eq!(world.post("/oauth/token", &form).status, 400, "but once only");
+    }
+    assert!(world.oauth.handing.is_empty() && world.oauth.undo.is_empty());
+}
+
+#[test]
 fn an_agents_token_is_good_for_longer_and_ends_with_its_login() {
     let mut world = World::new(RelayAuth::Demo);
     world.relay.agent_token_ttl = core::time::Duration::from_secs(86_400);
