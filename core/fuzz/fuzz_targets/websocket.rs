@@ -19,7 +19,7 @@ fn read(max: usize, close: bool, pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>, boo
             match event {
                 Event::Text(text) => assert!(text.len() <= max && !close, "a message that may not come"),
                 Event::Binary(bytes) => assert!(bytes.len() <= max && !close, "a message that may not come"),
-                Event::Alive | Event::Closed | Event::Failed(_) => {}
+                Event::Alive | Event::Pong(_) | Event::Closed | Event::Failed(_) => {}
             }
             let ended = seen.last().is_some_and(|last: &String| last == "Closed" || last.starts_with("Failed"));
             assert!(!ended, "an event after the end");
