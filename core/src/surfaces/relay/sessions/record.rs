@@ -144,12 +144,15 @@ impl Session {
         }
     }
 
-    pub(super) fn keep(&self, ledger: &mut Ledger, durability: Durability) {
+    pub(super) fn keep(&mut self, ledger: &mut Ledger, durability: Durability) {
+        // Before the numbers that they used up: a message that is repeated after a crash is one with an answer, or it is new.
+        let key = self.key();
+        self.answers.flush(&key, self.kept.updated_at, ledger);
         let change = Change::Put {
             value: records::write(&self.kept),
             expires_at: None,
         };
-        ledger.change(SESSIONS, self.key().record(), change, durability);
+        ledger.change(SESSIONS, key.record(), change, durability);
     }
 
     /// What it is found by.
